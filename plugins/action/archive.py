@@ -1,0 +1,48 @@
+"""Archive the source of apps on the controller, once for the whole run."""
+
+from __future__ import annotations
+
+import datetime
+import getpass
+import os
+import socket
+import tempfile
+from typing import Any
+
+from ansible import constants as C
+from ansible.plugins.action import ActionBase
+from ansible_collections.plainstack.web.plugins.module_utils.archive import ArchiveError, build, revision
+
+
+class ActionModule(ActionBase):
+    """Runs on the controller; the archives vanish with the run's temporary directory."""
+
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """One archive for each source; see the documentation of the module."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+        archives = {}
+        for name, source in self._task.args["sources"].items():
+            handle, path = tempfile.mkstemp(suffix=".tar.gz", prefix=f"{name}-", dir=C.DEFAULT_LOCAL_TMP)
+            try:
+                with os.fdopen(handle, "wb") as target:
+                    digest = build(source, target)
+                origin = revision(source)
+            except (ArchiveError, OSError) as error:
+                return {**result, "failed": True, "msg": f"app '{name}': {error}\nWhere it is set: 'source' of the app in the inventory."}
+            archives[name] = {
+                "path": path,
+                "digest": digest,
+                "id": f"{now}-{digest[:8]}",
+                "story": {
+                    "source": source,
+                    "revision": origin.commit,
+                    "dirty": origin.dirty,
+                    "deployed_by": getpass.getuser(),
+                    "deployed_from": socket.gethostname(),
+                    "created": now,
+                },
+            }
+        return {**result, "changed": False, "archives": archives}

@@ -1,0 +1,45 @@
+"""Bring the archive to the host and make the app's user, but only where the release is not there yet."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.plainstack.web.plugins.module_utils.environment import render
+
+
+def encode(text: str) -> str:
+    """One word for the whole text, so that hiding it in the output hides nothing else."""
+    return base64.b64encode(text.encode()).decode()
+
+
+
+class ActionModule(ActionBase):
+    """Run the module; when it asks for the archive, send it and run the module again."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The module's result; the archive's copy on the host is removed in any case."""
+        super().run(tmp, task_vars)
+        arguments = dict(self._task.args)
+        arguments["environment"] = encode(render(arguments.get("environment") or {}))
+        arguments["build_environment"] = encode(json.dumps(arguments.get("build_environment") or {}))
+        result = self._execute_module("plainstack.web.release", arguments, task_vars=task_vars)
+        if not result.get("needs_archive"):
+            return result
+        if result["needs_user"]:
+            made = self._execute_module("ansible.builtin.user", self._user(arguments["app"]), task_vars=task_vars)
+            if made.get("failed"):
+                return made
+        remote = self._connection._shell.join_path(self._make_tmp_path(), os.path.basename(arguments["archive"]))
+        try:
+            self._transfer_file(arguments["archive"], remote)
+            return self._execute_module("plainstack.web.release", {**arguments, "archive": remote, "fetched": True}, task_vars=task_vars)
+        finally:
+            self._remove_tmp_path(self._connection._shell.tmpdir)
+
+    @staticmethod
+    def _user(app: str) -> dict[str, Any]:
+        return {"name": app, "system": True, "home": f"/srv/{app}", "create_home": False, "shell": "/usr/sbin/nologin"}

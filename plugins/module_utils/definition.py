@@ -1,0 +1,300 @@
+"""The `apps` definition: what a user may write, checked and completed once.
+
+Pure functions over plain data: no Ansible imports, no I/O but looking at the source directory.
+The specification below is also the source of the reference in the README.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+NAME = re.compile(r"[a-z][a-z0-9-]{0,29}[a-z0-9]")
+MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+DOMAIN = re.compile(rf"({LABEL}\.)+{LABEL}")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+SIZE = re.compile(r"[1-9][0-9]*[km]?")
+URL_PREFIX = re.compile(r"/[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*")
+URL_PATH = re.compile(r"/[A-Za-z0-9._~/%-]*(\?[A-Za-z0-9._~/%&=-]*)?")
+PYTHON = re.compile(r"3\.([0-9]{1,2})(\.[0-9]{1,2})?")
+OLDEST_PYTHON = 10
+LOCKS = ("uv.lock", "pylock.toml", "requirements.txt", "pyproject.toml")
+
+# Each key: type as Ansible names it, whether required, the default (None: see the description), and what it means.
+SPEC: dict[str, dict[str, Any]] = {
+    "name": {
+        "type": "str",
+        "required": True,
+        "description": "Name of the app, of its system user, units and directories: lower case, digits and hyphens, 2 to 31 characters.",
+    },
+    "source": {
+        "type": "path",
+        "required": True,
+        "description": "Directory of the app on the controller, relative to the inventory's directory. "
+        "In a git checkout the tracked and the unignored files are deployed.",
+    },
+    "module": {
+        "type": "str",
+        "required": True,
+        "description": "What Gunicorn imports, as `package.module:object`.",
+    },
+    "domains": {
+        "type": "list",
+        "elements": "str",
+        "required": True,
+        "description": "Names that the site answers to; all of them are in its certificate.",
+    },
+    "python": {
+        "type": "str",
+        "default": "system",
+        "description": "`system` for Debian's own Python, or a version such as `3.13.1` that uv installs. Quote it.",
+    },
+    "requirements": {
+        "type": "str",
+        "default": None,
+        "description": "Lock file in the source: `uv.lock`, `pylock.toml`, or a requirements file with hashes. "
+        "Default: the first that exists of `uv.lock`, `pylock.toml`, `requirements.txt`, `pyproject.toml`.",
+    },
+    "env": {
+        "type": "dict",
+        "default": {},
+        "description": "Environment variables of the app: strings or numbers.",
+    },
+    "secrets": {
+        "type": "dict",
+        "default": {},
+        "no_log": True,
+        "description": "The same for values that must not be seen; encrypt them with Ansible Vault. Any text survives, newlines and quotes too.",
+    },
+    "static": {
+        "type": "dict",
+        "default": {},
+        "description": "URL prefixes that nginx serves from disk, and their directories in the source: `{/static: hello/static}`.",
+    },
+    "shared": {
+        "type": "list",
+        "elements": "str",
+        "default": [],
+        "description": "Directories in the app's tree that survive releases, as links to `/srv/<app>/shared/`.",
+    },
+    "health_path": {
+        "type": "str",
+        "default": "/",
+        "description": "Path that answers 200 to 399 when the app is well; asked of every new release before it gets traffic.",
+    },
+    "start_timeout": {
+        "type": "int",
+        "default": 60,
+        "minimum": 1,
+        "maximum": 900,
+        "description": "Seconds a new release has to answer its health check.",
+    },
+    "workers": {
+        "type": "int",
+        "default": None,
+        "minimum": 1,
+        "maximum": 512,
+        "description": "Gunicorn worker processes. Default: 2 x CPUs + 1, bounded by the memory of the host.",
+    },
+    "threads": {
+        "type": "int",
+        "default": 4,
+        "minimum": 1,
+        "maximum": 256,
+        "description": "Threads of each worker.",
+    },
+    "timeout": {
+        "type": "int",
+        "default": 30,
+        "minimum": 1,
+        "maximum": 3600,
+        "description": "Seconds that a request may take; nginx answers 504 after it, and a stopping release waits that long.",
+    },
+    "body_size": {
+        "type": "str",
+        "default": "10m",
+        "description": "Largest request body, in bytes or with `k` or `m`; nginx answers 413 above it.",
+    },
+    "certificate": {
+        "type": "path",
+        "default": None,
+        "description": "Own certificate chain (PEM) on the controller instead of ACME, relative to the inventory's directory. Needs `certificate_key`.",
+    },
+    "certificate_key": {
+        "type": "path",
+        "default": None,
+        "description": "Private key (PEM) of `certificate`; may be encrypted with Ansible Vault.",
+    },
+}
+
+TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "path": (str,),
+    "int": (int,),
+    "list": (list, tuple),
+    "dict": (Mapping,),
+}
+WORDS = {"str": "text", "path": "a path", "int": "a whole number", "list": "a list", "dict": "a mapping"}
+
+
+class DefinitionError(ValueError):
+    """What is wrong with a definition, each problem on a line of its own."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def _closest(word: str, known: list[str]) -> str:
+    match = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
+    return f"did you mean '{match[0]}'?" if match else "the keys are " + ", ".join(known) + "."
+
+
+def _relative(path: str) -> bool:
+    """Whether a path stays inside the directory it is taken from."""
+    return bool(path) and not path.startswith("/") and ".." not in path.split("/") and "\n" not in path
+
+
+def _check_types(app: Mapping[str, Any], where: str) -> list[str]:
+    problems = []
+    for key, value in app.items():
+        if key not in SPEC:
+            problems.append(f"{where}: unknown key '{key}'; {_closest(str(key), list(SPEC))}")
+            continue
+        rule = SPEC[key]
+        if value is None and not rule.get("required"):
+            continue
+        if not isinstance(value, TYPES[rule["type"]]) or isinstance(value, bool):
+            hint = f"; quote it: '{value}'" if rule["type"] == "str" and isinstance(value, int | float) else ""
+            problems.append(f"{where}: '{key}' must be {WORDS[rule['type']]}, not {value!r}{hint}.")
+        elif rule.get("elements") and not all(isinstance(item, str) for item in value):
+            problems.append(f"{where}: every item of '{key}' must be text.")
+        elif "minimum" in rule and not rule["minimum"] <= value <= rule["maximum"]:
+            problems.append(f"{where}: '{key}' is {value}; it must be {rule['minimum']} to {rule['maximum']}.")
+    problems += [f"{where}: '{key}' is missing." for key, rule in SPEC.items() if rule.get("required") and not app.get(key)]
+    return problems
+
+
+def _check_environment(app: Mapping[str, Any], where: str) -> list[str]:
+    problems = []
+    for key in ("env", "secrets"):
+        for name, value in app[key].items():
+            if not isinstance(name, str) or not VARIABLE.fullmatch(name):
+                problems.append(f"{where}: '{name}' in '{key}' is not a name for an environment variable.")
+            elif name.startswith("PLAINSTACK_"):
+                problems.append(f"{where}: '{name}' in '{key}': names that begin with PLAINSTACK_ are set by Plainstack.")
+            if isinstance(value, bool) or not isinstance(value, str | int | float):
+                problems.append(f"{where}: '{name}' in '{key}' must be text or a number; quote true, false and null.")
+            elif "\0" in str(value):
+                problems.append(f"{where}: '{name}' in '{key}' has a NUL byte, which no environment can hold.")
+    problems += [f"{where}: '{name}' is in both 'env' and 'secrets'." for name in app["env"] if name in app["secrets"]]
+    return problems
+
+
+def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
+    problems = []
+    patterns = (
+        ("name", NAME, "must be 2 to 31 lower-case letters, digits and hyphens, beginning with a letter"),
+        ("module", MODULE, "must be 'package.module:object', such as 'wsgi:app'"),
+        ("body_size", SIZE, "must be a number of bytes, or one with k or m, such as 10m"),
+        ("health_path", URL_PATH, "must be a path of the app, such as /healthz"),
+    )
+    for key, pattern, rule in patterns:
+        if not pattern.fullmatch(app[key]):
+            problems.append(f"{where}: '{key}' is '{app[key]}'; it {rule}.")
+    for domain in app["domains"]:
+        if not DOMAIN.fullmatch(domain) or len(domain) > 253:
+            hint = " (wildcards need DNS-01, which Plainstack does not do)" if "*" in domain else ""
+            problems.append(f"{where}: '{domain}' in 'domains' is not a full, lower-case host name such as www.example.com{hint}.")
+    version = PYTHON.fullmatch(app["python"])
+    if app["python"] != "system" and not version:
+        problems.append(f"{where}: 'python' is '{app['python']}'; it must be 'system' or a version such as '3.13' or '3.13.1'.")
+    elif version and int(version[1]) < OLDEST_PYTHON:
+        problems.append(f"{where}: 'python' is '{app['python']}', which is too old: the oldest that works is 3.{OLDEST_PYTHON}.")
+    for prefix, directory in app["static"].items():
+        if not isinstance(prefix, str) or not URL_PREFIX.fullmatch(prefix):
+            problems.append(f"{where}: '{prefix}' in 'static' must be a URL prefix such as /static.")
+        if not isinstance(directory, str) or not _relative(directory) or not re.fullmatch(r"[\w./@+-]+", directory):
+            problems.append(f"{where}: '{directory}' in 'static' must be a directory inside the source.")
+    for directory in app["shared"]:
+        if not _relative(directory):
+            problems.append(f"{where}: '{directory}' in 'shared' must be a directory inside the source.")
+    if bool(app["certificate"]) != bool(app["certificate_key"]):
+        problems.append(f"{where}: 'certificate' and 'certificate_key' go together.")
+    return problems
+
+
+def _check_files(app: Mapping[str, Any], where: str) -> list[str]:
+    source = app["source"]
+    if not os.path.isdir(source):
+        return [f"{where}: the source '{source}' is not a directory on this machine."]
+    if not os.listdir(source):
+        return [f"{where}: the source '{source}' is empty."]
+    problems = []
+    if app["requirements"]:
+        if not _relative(app["requirements"]) or not os.path.isfile(os.path.join(source, app["requirements"])):
+            problems.append(f"{where}: the requirements '{app['requirements']}' are not a file in {source}.")
+    elif not any(os.path.isfile(os.path.join(source, lock)) for lock in LOCKS):
+        problems.append(f"{where}: {source} has no {', '.join(LOCKS[:-1])} or {LOCKS[-1]}; add one, or set 'requirements'.")
+    for directory in app["static"].values():
+        if not os.path.isdir(os.path.join(source, directory)):
+            problems.append(f"{where}: '{directory}' in 'static' is not a directory in {source}.")
+    for key in ("certificate", "certificate_key"):
+        if app[key] and not os.path.isfile(app[key]):
+            problems.append(f"{where}: the {key} '{app[key]}' is not a file on this machine.")
+    return problems
+
+
+def _complete(app: Mapping[str, Any], directory: str) -> dict[str, Any]:
+    """The app with every default filled in and paths made absolute."""
+    whole = {key: app[key] if app.get(key) is not None else rule.get("default") for key, rule in SPEC.items()}
+    for key in ("source", "certificate", "certificate_key"):
+        if whole[key]:
+            whole[key] = os.path.normpath(os.path.join(directory, os.path.expanduser(whole[key])))
+    whole["static"] = {prefix: str(folder).rstrip("/") for prefix, folder in whole["static"].items()}
+    if not whole["requirements"] and os.path.isdir(whole["source"]):
+        found = (lock for lock in LOCKS if os.path.isfile(os.path.join(whole["source"], lock)))
+        whole["requirements"] = next(found, None)
+    return whole
+
+
+def normalise(apps: Any, directory: str) -> list[dict[str, Any]]:
+    """Check the `apps` of an inventory and fill in their defaults.
+
+    :param apps: what the user wrote: a list of mappings with the keys of SPEC.
+    :param directory: the inventory's directory, from which paths are taken.
+    :returns: the same apps with every key of SPEC set and paths absolute.
+    :raises DefinitionError: with every problem that was found, not only the first.
+    """
+    if not isinstance(apps, list | tuple) or not apps:
+        raise DefinitionError(["no app is defined: 'apps' must be a list with at least one app."])
+    problems: list[str] = []
+    whole = []
+    for position, app in enumerate(apps, 1):
+        if not isinstance(app, Mapping):
+            problems.append(f"apps[{position}]: must be a mapping with the keys name, source, module and domains, not {app!r}.")
+            continue
+        where = f"app '{app['name']}'" if isinstance(app.get("name"), str) and app["name"] else f"apps[{position}]"
+        found = _check_types(app, where)
+        if not found:
+            complete = _complete(app, directory)
+            found = _check_values(complete, where) + _check_environment(complete, where) or _check_files(complete, where)
+            whole.append(complete)
+        problems += found
+    names: set[str] = set()
+    domains: dict[str, str] = {}
+    for app in whole:
+        if app["name"] in names:
+            problems.append(f"two apps have the name '{app['name']}'; every app needs its own.")
+        names.add(app["name"])
+        for domain in app["domains"]:
+            if domain in domains:
+                problems.append(f"the domain '{domain}' is claimed twice: by '{domains[domain]}' and by '{app['name']}'.")
+            domains[domain] = app["name"]
+    if problems:
+        raise DefinitionError(problems)
+    return whole

@@ -1,0 +1,146 @@
+"""Where the parts of an app are on a host, and how its files are written: atomically, with explicit owner and mode."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class App:
+    """The paths and units of one app."""
+
+    name: str
+
+    @property
+    def root(self) -> str:
+        return f"/srv/{self.name}"
+
+    @property
+    def releases(self) -> str:
+        return f"{self.root}/releases"
+
+    @property
+    def shared(self) -> str:
+        return f"{self.root}/shared"
+
+    @property
+    def live(self) -> str:
+        """Link to the release that has the traffic; nginx takes static files through it."""
+        return f"{self.root}/live"
+
+    @property
+    def live_socket(self) -> str:
+        """Link to the socket of the release that has the traffic; renaming it is the switch."""
+        return f"{self.root}/live.sock"
+
+    @property
+    def sockets(self) -> str:
+        return f"/run/plainstack/{self.name}"
+
+    @property
+    def settings(self) -> str:
+        """Environment and Gunicorn configuration of each release."""
+        return f"/etc/plainstack/{self.name}"
+
+    def release(self, identifier: str) -> str:
+        return f"{self.releases}/{identifier}"
+
+    def marker(self, identifier: str) -> str:
+        """Written last: a release without it is half-built."""
+        return f"{self.releases}/{identifier}/release.json"
+
+    def environment(self, identifier: str) -> str:
+        return f"{self.settings}/{identifier}/environment"
+
+    def socket(self, identifier: str) -> str:
+        return f"{self.sockets}/{identifier}.sock"
+
+    def unit(self, identifier: str, kind: str) -> str:
+        """Name of a unit; kind is `service` or `socket`."""
+        return f"{self.name}@{identifier}.{kind}"
+
+    def drop_in(self, identifier: str) -> str:
+        return f"/etc/systemd/system/{self.unit(identifier, 'service')}.d"
+
+    def live_id(self) -> str:
+        """Id of the release that has the traffic; empty when there is none."""
+        try:
+            return os.path.basename(os.readlink(self.live_socket)).removesuffix(".sock")
+        except FileNotFoundError:
+            return ""
+
+    def complete(self) -> list[str]:
+        """Ids of the complete releases, oldest first (an id begins with its time)."""
+        if not os.path.isdir(self.releases):
+            return []
+        return sorted(name for name in os.listdir(self.releases) if os.path.exists(self.marker(name)))
+
+    def story(self, identifier: str) -> dict[str, Any]:
+        """What release.json says of a release."""
+        with open(self.marker(identifier), encoding="utf-8") as stream:
+            story: dict[str, Any] = json.load(stream)
+        return story
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the app's lock on this host, so that two runs never work on it at once; it dies with its holder."""
+        os.makedirs(self.sockets, mode=0o755, exist_ok=True)
+        with open(f"{self.sockets}/lock", "w", encoding="utf-8") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
+
+
+def write(path: str, content: str, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
+    """Replace a file as a whole: a reader sees the old content or the new, also after a power cut."""
+    directory = os.path.dirname(path)
+    handle, temporary = tempfile.mkstemp(dir=directory, prefix=".plainstack-")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content.encode())
+            os.fchmod(stream.fileno(), mode)
+            os.fchown(stream.fileno(), uid, gid)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def read(path: str) -> str | None:
+    """A file's text, or None where there is none."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return None
+
+
+def relink(path: str, target: str) -> None:
+    """Point a link at another target by one rename(2): there is never a moment without it."""
+    temporary = f"{path}.new"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+    os.symlink(target, temporary)
+    os.rename(temporary, path)
+
+
+def make_directory(path: str, mode: int = 0o755, uid: int = 0, gid: int = 0) -> bool:
+    """A directory with that owner and mode, whatever the umask; whether something changed."""
+    changed = False
+    if not os.path.isdir(path):
+        os.makedirs(path)
+        changed = True
+    status = os.stat(path)
+    if (status.st_mode & 0o7777, status.st_uid, status.st_gid) != (mode, uid, gid):
+        os.chown(path, uid, gid)
+        os.chmod(path, mode)
+        changed = True
+    return changed

@@ -1,0 +1,43 @@
+#!/usr/bin/python
+"""Documentation of the action plugin of the same name."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: archive
+short_description: Archive the source of apps on the controller
+version_added: "0.1.0"
+description:
+  - Makes one archive for each app, the same bytes for the same content, on the controller and without a connection.
+  - In a git checkout the tracked and the unignored files go in, as they are in the work tree; elsewhere everything but
+    version control, caches and virtual environments. Submodules and links out of the source are errors.
+  - The archives are gone when the run of ansible-playbook ends.
+author: Plainstack contributors
+options:
+  sources:
+    description: Directory of each app, by the app's name.
+    type: dict
+    required: true
+attributes:
+  check_mode:
+    description: Changes nothing on any host.
+    support: full
+  action:
+    description: Runs on the controller.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Archive the sources
+  plainstack.web.archive:
+    sources:
+      hello: /home/me/hello
+  run_once: true
+"""
+
+RETURN = r"""
+archives:
+  description: By the app's name, C(path), C(digest) (SHA-256 of the content), C(id) (for a new release) and C(story) (revision, who, from where).
+  returned: success
+  type: dict
+"""

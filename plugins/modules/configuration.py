@@ -1,0 +1,205 @@
+#!/usr/bin/python
+"""Configuration files of a service, laid down as one transaction."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: configuration
+short_description: Configuration files of a service, laid down as one transaction
+version_added: "0.1.0"
+description:
+  - Compares all files of a service with what is wanted, writes those that differ, validates the whole, and puts back
+    what was there when it does not hold. A bad configuration is never left on disk for the next reboot.
+  - Units are loaded again when a file below C(/etc/systemd) changed. The service is enabled, started, and reloaded after
+    a change, also when an earlier run was interrupted between writing and reloading.
+author: Plainstack contributors
+options:
+  name:
+    description: Name of this set of files; remembers what the service has loaded in C(/var/lib/plainstack).
+    type: str
+    required: true
+  files:
+    description: The files. Their directories are made when missing.
+    type: list
+    elements: dict
+    default: []
+    suboptions: &file
+      dest:
+        description: Absolute path.
+        type: path
+        required: true
+      content:
+        description: The whole content.
+        type: str
+        required: true
+      mode:
+        description: Mode, in octal.
+        type: str
+        default: "0644"
+  secret_files:
+    description: The same for content that must not be shown.
+    type: list
+    elements: dict
+    default: []
+    suboptions: *file
+  validate:
+    description: Commands that must all succeed with the new files in place.
+    type: list
+    elements: list
+    default: []
+  service:
+    description: Unit to enable, start and, after a change, reload. Files of units without a service need none.
+    type: str
+attributes:
+  check_mode:
+    description: Says and shows what would change.
+    support: full
+  diff_mode:
+    description: Shows the difference of each file but the secret ones.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Configure nginx
+  plainstack.web.configuration:
+    name: nginx
+    files:
+      - dest: /etc/nginx/nginx.conf
+        content: "{{ lookup('ansible.builtin.template', 'etc/nginx/nginx.conf.j2') }}"
+    validate:
+      - [nginx, -t, -q]
+    service: nginx.service
+"""
+
+RETURN = r"""
+written:
+  description: Paths of the files that were written.
+  returned: success
+  type: list
+  elements: str
+"""
+
+import hashlib
+import os
+import subprocess
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.plainstack.web.plugins.module_utils.layout import make_directory, read, write
+
+STAMPS = "/var/lib/plainstack/configuration"
+
+
+def run(command: list[str]) -> tuple[int, str]:
+    """Exit code and everything that a command prints; 127 where there is no such command."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        return 127, str(error)
+    return done.returncode, (done.stdout + done.stderr).strip()
+
+
+def differs(file: dict) -> bool:
+    """Whether a file is not yet as wanted."""
+    try:
+        status = os.stat(file["dest"])
+    except FileNotFoundError:
+        return True
+    return (status.st_mode & 0o7777, status.st_uid, status.st_gid) != (int(file["mode"], 8), 0, 0) or read(file["dest"]) != file["content"]
+
+
+def lay_down(module: AnsibleModule, changed: list[dict], commands: list[list[str]]) -> None:
+    """Write the files and validate the whole; put back what was there when it does not hold."""
+    before = {file["dest"]: (read(file["dest"]), os.stat(file["dest"]).st_mode & 0o7777 if os.path.exists(file["dest"]) else 0) for file in changed}
+    failed = ""
+    try:
+        for file in changed:
+            if not os.path.isdir(os.path.dirname(file["dest"])):
+                make_directory(os.path.dirname(file["dest"]))
+            write(file["dest"], file["content"], int(file["mode"], 8))
+        for command in commands:
+            code, said = run(command)
+            if code:
+                failed = f"{' '.join(command)} says:\n{said}"
+                break
+    except OSError as error:
+        failed = str(error)
+    if failed:
+        for path, (content, mode) in before.items():
+            if content is not None:
+                write(path, content, mode)
+            elif os.path.exists(path):
+                os.unlink(path)
+        paths = ", ".join(before)
+        module.fail_json(
+            msg=f"The configuration '{module.params['name']}' does not hold; what was there before is back and still in use.\n"
+            f"{failed}\nWhat was to change: {paths}.\n"
+            "Next: where the message names a file of yours, mend or remove it; otherwise check the app's settings in the inventory. Then run the same command again."
+        )
+
+
+def main() -> None:
+    file = {
+        "dest": {"type": "path", "required": True},
+        "content": {"type": "str", "required": True},
+        "mode": {"type": "str", "default": "0644"},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "files": {"type": "list", "elements": "dict", "default": [], "options": file},
+            "secret_files": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "no_log": False,
+                "options": {**file, "content": {**file["content"], "no_log": True}},
+            },
+            "validate": {"type": "list", "elements": "list", "default": []},
+            "service": {"type": "str"},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    files = given["files"] + given["secret_files"]
+    secret = {file["dest"] for file in given["secret_files"]}
+    stamp = f"{STAMPS}/{given['name']}"
+    wanted = hashlib.sha256(repr([(file["dest"], file["mode"], file["content"]) for file in files]).encode()).hexdigest()
+    changed = [file for file in files if differs(file)]
+    diff = [
+        {"before_header": file["dest"], "after_header": file["dest"], "before": read(file["dest"]) or "", "after": file["content"]}
+        for file in changed
+        if file["dest"] not in secret
+    ]
+    unapplied = read(stamp) != wanted
+    service = given["service"]
+    active = not service or run(["systemctl", "is-active", "--quiet", service])[0] == 0
+    enabled = not service or run(["systemctl", "is-enabled", "--quiet", service])[0] == 0
+    result = {
+        "changed": bool(changed) or unapplied or not active or not enabled,
+        "diff": diff,
+        "written": [file["dest"] for file in changed],
+    }
+    if module.check_mode or not result["changed"]:
+        module.exit_json(**result)
+
+    if changed:
+        lay_down(module, changed, given["validate"])
+    commands = []
+    if any(file["dest"].startswith("/etc/systemd/") for file in (changed or files)):
+        commands.append(["systemctl", "daemon-reload"])
+    if not enabled:
+        commands.append(["systemctl", "enable", "--quiet", service])
+    if service:
+        commands.append(["systemctl", "reload-or-restart" if active else "start", service])
+    for command in commands:
+        code, said = run(command)
+        if code:
+            unit = service or "systemd"
+            module.fail_json(msg=f"{' '.join(command)} failed: {said}\nNext: journalctl --unit={unit} on the host tells why; then run the same command again.")
+    make_directory(STAMPS, 0o700)
+    write(stamp, wanted, 0o600)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

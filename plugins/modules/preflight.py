@@ -1,0 +1,126 @@
+#!/usr/bin/python
+"""Whether a host can be deployed to."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: preflight
+short_description: Whether a host can be deployed to
+version_added: "0.1.0"
+description:
+  - Measures the host and fails with everything that is missing, before anything is touched.
+  - The action plugin of the same name turns an unreachable host and a missing sudo into errors that say what to do.
+author: Plainstack contributors
+options:
+  memory_mb:
+    description: MiB of memory that the host must have.
+    type: int
+    default: 400
+  disk_mb:
+    description: MiB that must be free below C(/srv).
+    type: int
+    default: 500
+  inodes:
+    description: Inodes that must be free below C(/srv).
+    type: int
+    default: 20000
+  clock_skew:
+    description: Seconds that the clock may differ from the controller's.
+    type: int
+    default: 300
+  now:
+    description: Time of the controller in seconds since 1970; set by the action plugin.
+    type: float
+attributes:
+  check_mode:
+    description: Changes nothing in any mode.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Check the server
+  plainstack.web.preflight:
+    disk_mb: 2000
+"""
+
+RETURN = r"""
+memory_mb:
+  description: MiB of memory.
+  returned: success
+  type: int
+disk_mb:
+  description: MiB that are free below C(/srv).
+  returned: success
+  type: int
+"""
+
+import os
+import platform
+import re
+import subprocess
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.plainstack.web.plugins.module_utils.preflight import Host, Needs, problems
+
+
+def memory_mb() -> int:
+    """MiB of memory, by the control group's limit where it is lower than the machine's."""
+    sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    try:
+        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as stream:
+            text = stream.read().strip()
+        if text.isdigit():
+            sizes.append(int(text))
+    except FileNotFoundError:
+        pass  # the root control group of a real machine has no such file
+    return min(sizes) // 2**20
+
+
+def listeners() -> dict[int, str]:
+    """Programs that listen on the web ports."""
+    listed = subprocess.run(["ss", "-ltnpH", "sport = :80 or sport = :443"], capture_output=True, text=True, check=False).stdout
+    found = {}
+    for line in listed.splitlines():
+        program = re.search(r'users:\(\("([^"]+)"', line)
+        found[int(line.split()[3].rsplit(":", 1)[1])] = program[1] if program else "another program"
+    return found
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "memory_mb": {"type": "int", "default": 400},
+            "disk_mb": {"type": "int", "default": 500},
+            "inodes": {"type": "int", "default": 20000},
+            "clock_skew": {"type": "int", "default": 300},
+            "now": {"type": "float"},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        release = {}
+    disk = os.statvfs("/srv" if os.path.isdir("/srv") else "/")
+    host = Host(
+        system=release.get("ID", ""),
+        version=release.get("VERSION_ID", ""),
+        pretty_name=release.get("PRETTY_NAME", ""),
+        systemd=os.path.isdir("/run/systemd/system"),
+        memory_mb=memory_mb(),
+        disk_mb=disk.f_bavail * disk.f_frsize // 2**20,
+        inodes=disk.f_favail if disk.f_files else given["inodes"],  # some file systems do not count inodes
+        clock_skew=time.time() - given["now"] if given["now"] else 0.0,
+        listeners=listeners(),
+    )
+    needs = Needs(given["memory_mb"], given["disk_mb"], given["inodes"], given["clock_skew"])
+    found = problems(host, needs)
+    if found:
+        module.fail_json(msg="\n".join(found))
+    module.exit_json(changed=False, memory_mb=host.memory_mb, disk_mb=host.disk_mb)
+
+
+if __name__ == "__main__":
+    main()

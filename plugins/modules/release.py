@@ -1,0 +1,188 @@
+#!/usr/bin/python
+"""An immutable release of an app on a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: release
+short_description: An immutable release of an app on a host
+version_added: "0.1.0"
+description:
+  - Unpacks an archive to C(/srv/<app>/releases/<id>), builds its environment there with uv, writes its environment file
+    and, last, C(release.json).
+  - Where a complete release already is what is asked for (same code, settings and environment), nothing is built.
+  - Use it through the role P(plainstack.web.release#role); the action plugin of the same name brings the archive to the host only when it is needed.
+author: Plainstack contributors
+options:
+  app:
+    description: Name of the app, and of its system user, which the action plugin makes.
+    type: str
+    required: true
+  archive:
+    description: Path of the archive; on the controller when used as a task.
+    type: path
+    required: true
+  id:
+    description: Id for a new release, C(YYYYMMDDTHHMMSSZ-<digest>).
+    type: str
+    required: true
+  digest:
+    description: SHA-256 of the archive's content.
+    type: str
+    required: true
+  requirements:
+    description: Lock or requirements file, relative to the source.
+    type: str
+    required: true
+  python:
+    description: C(system) or a version that uv manages.
+    type: str
+    default: system
+  config:
+    description: Every setting besides the code and the environment whose change needs a new release.
+    type: dict
+    default: {}
+  environment:
+    description:
+      - Environment variables of the app.
+      - The action plugin hands them to the module as one encoded text, because a value such as C(1), hidden wherever it
+        stands in the output, would take half of the output with it.
+    type: raw
+    default: {}
+  shared:
+    description: Directories in the release that are links into C(/srv/<app>/shared).
+    type: list
+    elements: str
+    default: []
+  story:
+    description: What C(release.json) says besides, such as the revision and who deployed.
+    type: dict
+    default: {}
+  uv:
+    description: Path of uv on the host.
+    type: path
+    default: /opt/plainstack/uv/bin/uv
+  build_environment:
+    description: Environment variables for uv, such as C(UV_DEFAULT_INDEX) or C(HTTPS_PROXY); handed on like O(environment).
+    type: raw
+    default: {}
+  fetched:
+    description: Set by the action plugin once the archive is on the host; not for users.
+    type: bool
+    default: false
+attributes:
+  check_mode:
+    description: Says whether a release would be built, and builds none.
+    support: full
+  diff_mode:
+    description: Shows the id of the release before and after.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Build the release
+  plainstack.web.release:
+    app: hello
+    archive: "{{ archive.path }}"
+    id: "{{ archive.id }}"
+    digest: "{{ archive.digest }}"
+    requirements: requirements.txt
+"""
+
+RETURN = r"""
+id:
+  description: Id of the release that is what was asked for, new or not.
+  returned: success
+  type: str
+built:
+  description: Whether this run built it.
+  returned: success
+  type: bool
+"""
+
+import base64
+import json
+import os
+import pwd
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.plainstack.web.plugins.module_utils.build import BuildError, Plan, build, find, sweep
+from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory
+
+
+def owner(module: AnsibleModule, app: App) -> pwd.struct_passwd | None:
+    """The app's user, if there is one yet; refuses to take over a name that the system uses for something else."""
+    if os.path.exists(f"/usr/lib/systemd/system/{app.name}@.service"):
+        module.fail_json(msg=f"The system has units of the name {app.name}@.service already; give the app another 'name'.")
+    try:
+        user = pwd.getpwnam(app.name)
+    except KeyError:
+        return None
+    if user.pw_dir != app.root:
+        module.fail_json(msg=f"The user {app.name} belongs to something else (its home is {user.pw_dir}); give the app another 'name'.")
+    return user
+
+
+def decode(text: str) -> str:
+    """What the action plugin encoded."""
+    return base64.b64decode(text).decode()
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "app": {"type": "str", "required": True},
+            "archive": {"type": "path", "required": True},
+            "id": {"type": "str", "required": True},
+            "digest": {"type": "str", "required": True},
+            "requirements": {"type": "str", "required": True},
+            "python": {"type": "str", "default": "system"},
+            "config": {"type": "dict", "default": {}},
+            "environment": {"type": "raw", "default": "", "no_log": True},
+            "shared": {"type": "list", "elements": "str", "default": []},
+            "story": {"type": "dict", "default": {}},
+            "uv": {"type": "path", "default": "/opt/plainstack/uv/bin/uv"},
+            "build_environment": {"type": "raw", "default": "", "no_log": True},
+            "fetched": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    app = App(given["app"])
+    plan = Plan(
+        app=app,
+        identifier=given["id"],
+        digest=given["digest"],
+        requirements=given["requirements"],
+        python=given["python"],
+        config=given["config"],
+        environment=decode(given["environment"]),
+        shared=tuple(given["shared"]),
+        story=given["story"],
+        uv=given["uv"],
+        build_environment=json.loads(decode(given["build_environment"]) or "{}"),
+    )
+    user = owner(module, app)
+    found = find(plan)
+    if found:
+        module.exit_json(changed=False, id=found, built=False)
+    diff = {"before": f"{app.live_id()}\n", "after": f"{plan.identifier}\n", "before_header": "release", "after_header": "release"}
+    if module.check_mode:
+        module.exit_json(changed=True, id=plan.identifier, built=False, diff=diff)
+    if user is None or not given["fetched"]:
+        module.exit_json(changed=False, needs_user=user is None, needs_archive=True)
+    with app.locked():
+        make_directory(app.root)
+        make_directory(app.releases)
+        make_directory(app.shared, 0o750, user.pw_uid, user.pw_gid)
+        make_directory(plan.cache)
+        sweep(app)
+        try:
+            warnings = build(plan, given["archive"], user.pw_uid, user.pw_gid)
+        except BuildError as error:
+            module.fail_json(msg=str(error))
+    module.exit_json(changed=True, id=plan.identifier, built=True, diff=diff, warnings=warnings)
+
+
+if __name__ == "__main__":
+    main()
