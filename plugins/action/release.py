@@ -16,7 +16,6 @@ def encode(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-
 class ActionModule(ActionBase):
     """Run the module; when it asks for the archive, send it and run the module again."""
 

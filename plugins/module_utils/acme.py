@@ -14,6 +14,8 @@ import subprocess
 import time
 from dataclasses import dataclass
 
+from ansible_collections.plainstack.web.plugins.module_utils.layout import make_directory, read, write
+
 LETSENCRYPT = "/etc/letsencrypt"
 FAILURES = "/var/lib/plainstack/certbot-failures.json"
 # Let's Encrypt allows five failed authorisations for a name in an hour
@@ -75,9 +77,7 @@ def renew_before(lifetime: float) -> str:
 def _renewal(name: str) -> tuple[str, configparser.ConfigParser]:
     path = f"{LETSENCRYPT}/renewal/{name}.conf"
     settings = configparser.ConfigParser(interpolation=None)
-    if os.path.exists(path):
-        with open(path, encoding="utf-8") as stream:
-            settings.read_string("[lineage]\n" + stream.read())
+    settings.read_string("[lineage]\n" + (read(path) or ""))
     return path, settings
 
 
@@ -86,36 +86,29 @@ def server_of(name: str) -> str:
     return _renewal(name)[1].get("renewalparams", "server", fallback="")
 
 
-def set_renewal(name: str, lifetime: float, write: bool) -> bool:
+def set_renewal(name: str, lifetime: float, dry_run: bool) -> bool:
     """Write when to renew into certbot's settings of the certificate; whether they change."""
     path, settings = _renewal(name)
     wanted = renew_before(lifetime)
     if settings.get("lineage", "renew_before_expiry", fallback="") == wanted:
         return False
-    if not write:
+    if dry_run:
         return True
-    with open(path, encoding="utf-8") as stream:
-        lines = [line for line in stream if not re.match(r"\s*#?\s*renew_before_expiry\s*=", line)]
-    with open(path, "w", encoding="utf-8") as stream:
-        stream.write(f"renew_before_expiry = {wanted}\n" + "".join(lines))
+    lines = [line for line in (read(path) or "").splitlines(keepends=True) if not re.match(r"\s*#?\s*renew_before_expiry\s*=", line)]
+    write(path, f"renew_before_expiry = {wanted}\n" + "".join(lines))
     return True
 
 
 def _failures() -> dict[str, list[float]]:
-    try:
-        with open(FAILURES, encoding="utf-8") as stream:
-            read: dict[str, list[float]] = json.load(stream)
-    except FileNotFoundError:
-        return {}
-    return {name: [when for when in times if time.time() - HOUR < when <= time.time()] for name, times in read.items()}
+    known: dict[str, list[float]] = json.loads(read(FAILURES) or "{}")
+    return {name: [when for when in times if time.time() - HOUR < when <= time.time()] for name, times in known.items()}
 
 
 def _remember(name: str, failed: bool) -> None:
     failures = _failures()
     failures[name] = [*failures.get(name, []), time.time()] if failed else []
-    os.makedirs(os.path.dirname(FAILURES), exist_ok=True)
-    with open(FAILURES, "w", encoding="utf-8") as stream:
-        json.dump(failures, stream)
+    make_directory(os.path.dirname(FAILURES))
+    write(FAILURES, json.dumps(failures))
 
 
 def check(domain: str, webroot: str) -> None:
@@ -134,15 +127,13 @@ def check(domain: str, webroot: str) -> None:
     token = secrets.token_hex(16)
     directory = f"{webroot}/.well-known/acme-challenge"
     path = f"{directory}/plainstack-{token}"
-    os.makedirs(directory, exist_ok=True)
-    with open(path, "w", encoding="ascii") as stream:
-        stream.write(token)
-    os.chmod(path, 0o644)
+    make_directory(directory)
+    write(path, token)
     connection = http.client.HTTPConnection(domain, 80, timeout=5)
     try:
         connection.request("GET", f"/.well-known/acme-challenge/plainstack-{token}")
         answer = connection.getresponse()
-        if answer.status == 200 and answer.read().decode("ascii", "replace") == token:
+        if answer.status == 200 and answer.read(64).decode("ascii", "replace") == token:
             return
         said = f"{answer.status} from {answer.getheader('Server') or 'an unnamed server'}"
     except (OSError, http.client.HTTPException):

@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from typing import IO
 
 LEFT_OUT = frozenset({".git", ".hg", ".svn", ".venv", "venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", "node_modules"})
+OF_A_HOOK = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY"})
+# What Plainstack itself puts into a release; the second marks it as complete
+RESERVED = (".venv", "release.json")
 
 
 class ArchiveError(Exception):
@@ -33,8 +36,10 @@ class Revision:
 
 def _git(source: str, *arguments: str) -> str | None:
     """What git prints, or None where the source is not in a checkout or there is no git."""
+    # A git hook that deploys sets these for its own repository
+    environment = {name: value for name, value in os.environ.items() if name not in OF_A_HOOK}
     try:
-        done = subprocess.run(["git", "-C", source, *arguments], capture_output=True, text=True, check=False)
+        done = subprocess.run(["git", "-C", source, *arguments], env=environment, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False)
     except FileNotFoundError:
         return None
     if done.returncode == 0:
@@ -44,13 +49,18 @@ def _git(source: str, *arguments: str) -> str | None:
     return None
 
 
+def _refuse(error: OSError) -> None:
+    """A directory that cannot be read must not be left out in silence."""
+    raise error
+
+
 def list_files(source: str) -> list[str]:
     """The files and links of the source that are deployed: paths relative to it, sorted."""
     listed = _git(source, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     if listed is not None:
         return sorted({name for name in listed.split("\0") if name and os.path.lexists(os.path.join(source, name))})
     found = []
-    for directory, folders, files in os.walk(source):
+    for directory, folders, files in os.walk(source, onerror=_refuse):
         links = [folder for folder in folders if os.path.islink(os.path.join(directory, folder))]
         folders[:] = [folder for folder in folders if folder not in LEFT_OUT and folder not in links]
         found += [os.path.relpath(os.path.join(directory, name), source) for name in files + links if name not in LEFT_OUT]
@@ -65,15 +75,22 @@ def revision(source: str) -> Revision:
     return Revision(commit.strip(), bool(_git(source, "status", "--porcelain", "--", ".")))
 
 
+def escapes(name: str, target: str = "") -> bool:
+    """Whether a name in the archive, or the target of a link of that name, is outside of it."""
+    path = os.path.normpath(os.path.join(os.path.dirname(name), target) if target else name)
+    return os.path.isabs(path) or path == ".." or path.startswith("../")
+
+
 def _entry(source: str, name: str) -> tarfile.TarInfo:
     path = os.path.join(source, name)
+    if name.split("/")[0] in RESERVED:
+        raise ArchiveError(f"{path} has a name that Plainstack needs in a release; rename it, or have git ignore it.")
     status = os.lstat(path)
     entry = tarfile.TarInfo(name)
     if stat.S_ISLNK(status.st_mode):
         entry.type = tarfile.SYMTYPE
         entry.linkname = os.readlink(path)
-        target = os.path.normpath(os.path.join(os.path.dirname(name), entry.linkname))
-        if os.path.isabs(entry.linkname) or target == ".." or target.startswith("../"):
+        if escapes(name, entry.linkname):
             raise ArchiveError(f"{path} is a link to {entry.linkname}, outside of the source; replace it by the file or remove it.")
         entry.mode = 0o777
     elif stat.S_ISREG(status.st_mode):
@@ -108,6 +125,7 @@ def build(source: str, target: IO[bytes]) -> str:
                 with open(os.path.join(source, name), "rb") as stream:
                     content = stream.read()
             entry.size = len(content)
-            digest.update(repr((name, entry.mode, entry.linkname, entry.size)).encode("utf-8", "surrogateescape") + content)
+            # ascii(), because what repr() escapes depends on the version of Python
+            digest.update(ascii((name, entry.mode, entry.linkname, entry.size)).encode() + content)
             tar.addfile(entry, io.BytesIO(content))
     return digest.hexdigest()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import calendar
+import contextlib
+import contextlib
 import glob
 import json
 import os
@@ -15,7 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory, write
+from ansible_collections.plainstack.web.plugins.module_utils.archive import escapes
+from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory, read, write
 
 OLDEST_GUNICORN = (23, 0)
 
@@ -51,11 +54,7 @@ def same(plan: Plan, identifier: str) -> bool:
     story = plan.app.story(identifier)
     if story.get("digest") != plan.digest or story.get("config") != plan.config:
         return False
-    try:
-        with open(plan.app.environment(identifier), encoding="utf-8") as stream:
-            return stream.read() == plan.environment
-    except FileNotFoundError:
-        return False
+    return read(plan.app.environment(identifier)) == plan.environment
 
 
 def find(plan: Plan) -> str:
@@ -69,10 +68,14 @@ def find(plan: Plan) -> str:
 
 
 def sweep(app: App) -> list[str]:
-    """Remove what an interrupted run left half-built; a release is complete once release.json is there."""
+    """Remove what an interrupted run left half-built; a release is complete once release.json is there.
+
+    The live release is never touched, whatever somebody did to it.
+    """
     if not os.path.isdir(app.releases):
         return []
-    halves = [name for name in os.listdir(app.releases) if not os.path.exists(app.marker(name))]
+    spare = {*app.complete(), app.live_id()}
+    halves = [entry.name for entry in os.scandir(app.releases) if entry.is_dir(follow_symlinks=False) and entry.name not in spare]
     for name in halves:
         shutil.rmtree(app.release(name))
         shutil.rmtree(os.path.join(app.settings, name), ignore_errors=True)
@@ -82,7 +85,13 @@ def sweep(app: App) -> list[str]:
 def unpack(archive: str, target: str, when: float) -> None:
     """Unpack the archive; every file gets the release's time, so that ETag and Last-Modified differ between releases."""
     with tarfile.open(archive, "r:gz") as tar:
-        tar.extractall(target, filter="data")
+        for entry in tar:
+            if not (entry.isreg() or entry.issym()) or escapes(entry.name) or (entry.issym() and escapes(entry.name, entry.linkname)):
+                raise BuildError(f"The archive has an entry that no archive of Plainstack has: {entry.name}")
+            entry.mode &= 0o755
+        # Debian 12's Python is older than this filter; what is in the archive is checked above
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)
+        tar.extractall(target)
     for directory, folders, files in os.walk(target):
         os.chmod(directory, 0o755)
         for name in folders + files:
@@ -159,7 +168,8 @@ def share_bytecode(release: str, previous: str) -> None:
                 sources[source] = source in files and os.path.exists(f"{other}/{source}") and os.path.samefile(f"{directory}/{source}", f"{other}/{source}")
             if sources[source]:
                 os.makedirs(f"{directory}/__pycache__", exist_ok=True)
-                os.link(f"{compiled}/{name}", f"{directory}/__pycache__/{name}")
+                with contextlib.suppress(FileExistsError):  # some packages ship compiled files
+                    os.link(f"{compiled}/{name}", f"{directory}/__pycache__/{name}")
 
 
 def packages(release: str) -> dict[str, str]:
@@ -187,7 +197,9 @@ def _link_shared(plan: Plan, uid: int, gid: int) -> None:
         target = os.path.join(plan.app.shared, name)
         make_directory(target, 0o750, uid, gid)
         link = os.path.join(plan.app.release(plan.identifier), name)
-        if os.path.isdir(link):
+        if os.path.islink(link) or os.path.isfile(link):
+            os.unlink(link)
+        elif os.path.isdir(link):
             shutil.rmtree(link)
         os.makedirs(os.path.dirname(link), exist_ok=True)
         os.symlink(target, link)
@@ -222,6 +234,8 @@ def build(plan: Plan, archive: str, uid: int, gid: int) -> list[str]:
         subprocess.run(
             [f"{release}/.venv/bin/python", "-m", "compileall", "-q", "-j", "0", release], capture_output=True, check=False
         )  # a file that does not compile is no fault yet: packages ship templates and tests that are not Python
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{release}/.venv/.lock")  # uv leaves it world-writable
         _link_shared(plan, uid, gid)
         make_directory(os.path.dirname(app.environment(plan.identifier)))
         write(app.environment(plan.identifier), plan.environment, 0o600)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import difflib
 import os
+import posixpath
 import re
 from collections.abc import Mapping
 from typing import Any
+
+from ansible_collections.plainstack.web.plugins.module_utils.archive import RESERVED
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,29}[a-z0-9]")
 MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -131,7 +134,7 @@ SPEC: dict[str, dict[str, Any]] = {
     },
 }
 
-TYPES: dict[str, tuple[type, ...]] = {
+TYPES: dict[str, Any] = {
     "str": (str,),
     "path": (str,),
     "int": (int,),
@@ -154,23 +157,29 @@ def _closest(word: str, known: list[str]) -> str:
     return f"did you mean '{match[0]}'?" if match else "the keys are " + ", ".join(known) + "."
 
 
-def _relative(path: str) -> bool:
-    """Whether a path stays inside the directory it is taken from."""
-    return bool(path) and not path.startswith("/") and ".." not in path.split("/") and "\n" not in path
+def _inside(path: str) -> bool:
+    """Whether a normalised path is below the directory it is taken from, and not that directory itself."""
+    return path not in (".", "..") and not path.startswith(("/", "../")) and "\n" not in path
+
+
+def _shown(rule: Mapping[str, Any], value: object) -> str:
+    """A wrong value in an error message; never a secret."""
+    return type(value).__name__ if rule.get("no_log") else repr(value)
 
 
 def _check_types(app: Mapping[str, Any], where: str) -> list[str]:
-    problems = []
+    problems: list[str] = []
     for key, value in app.items():
         if key not in SPEC:
             problems.append(f"{where}: unknown key '{key}'; {_closest(str(key), list(SPEC))}")
             continue
         rule = SPEC[key]
-        if value is None and not rule.get("required"):
+        if value is None:
             continue
         if not isinstance(value, TYPES[rule["type"]]) or isinstance(value, bool):
-            hint = f"; quote it: '{value}'" if rule["type"] == "str" and isinstance(value, int | float) else ""
-            problems.append(f"{where}: '{key}' must be {WORDS[rule['type']]}, not {value!r}{hint}.")
+            # YAML reads `3.10` as 3.1 and `on` as true, so what was read is no advice on what to write
+            hint = "; put it in quotes" if rule["type"] == "str" and isinstance(value, int | float) else ""
+            problems.append(f"{where}: '{key}' must be {WORDS[rule['type']]}, not {_shown(rule, value)}{hint}.")
         elif rule.get("elements") and not all(isinstance(item, str) for item in value):
             problems.append(f"{where}: every item of '{key}' must be text.")
         elif "minimum" in rule and not rule["minimum"] <= value <= rule["maximum"]:
@@ -218,11 +227,15 @@ def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
     for prefix, directory in app["static"].items():
         if not isinstance(prefix, str) or not URL_PREFIX.fullmatch(prefix):
             problems.append(f"{where}: '{prefix}' in 'static' must be a URL prefix such as /static.")
-        if not isinstance(directory, str) or not _relative(directory) or not re.fullmatch(r"[\w./@+-]+", directory):
+        if not _inside(directory) or not re.fullmatch(r"[\w./@+-]+", directory):
             problems.append(f"{where}: '{directory}' in 'static' must be a directory inside the source.")
     for directory in app["shared"]:
-        if not _relative(directory):
+        if not _inside(directory) or directory.split("/")[0] in RESERVED:
             problems.append(f"{where}: '{directory}' in 'shared' must be a directory inside the source.")
+        # Linking the inner one would reach through the outer one's link, into the data itself
+        for other in app["shared"]:
+            if directory.startswith(f"{other}/"):
+                problems.append(f"{where}: '{directory}' in 'shared' lies in '{other}', which is shared as a whole; remove it.")
     if bool(app["certificate"]) != bool(app["certificate_key"]):
         problems.append(f"{where}: 'certificate' and 'certificate_key' go together.")
     return problems
@@ -236,7 +249,7 @@ def _check_files(app: Mapping[str, Any], where: str) -> list[str]:
         return [f"{where}: the source '{source}' is empty."]
     problems = []
     if app["requirements"]:
-        if not _relative(app["requirements"]) or not os.path.isfile(os.path.join(source, app["requirements"])):
+        if not _inside(os.path.normpath(app["requirements"])) or not os.path.isfile(os.path.join(source, app["requirements"])):
             problems.append(f"{where}: the requirements '{app['requirements']}' are not a file in {source}.")
     elif not any(os.path.isfile(os.path.join(source, lock)) for lock in LOCKS):
         problems.append(f"{where}: {source} has no {', '.join(LOCKS[:-1])} or {LOCKS[-1]}; add one, or set 'requirements'.")
@@ -251,11 +264,12 @@ def _check_files(app: Mapping[str, Any], where: str) -> list[str]:
 
 def _complete(app: Mapping[str, Any], directory: str) -> dict[str, Any]:
     """The app with every default filled in and paths made absolute."""
-    whole = {key: app[key] if app.get(key) is not None else rule.get("default") for key, rule in SPEC.items()}
+    whole: dict[str, Any] = {key: app[key] if app.get(key) is not None else rule.get("default") for key, rule in SPEC.items()}
     for key in ("source", "certificate", "certificate_key"):
         if whole[key]:
             whole[key] = os.path.normpath(os.path.join(directory, os.path.expanduser(whole[key])))
-    whole["static"] = {prefix: str(folder).rstrip("/") for prefix, folder in whole["static"].items()}
+    whole["static"] = {prefix: posixpath.normpath(str(folder)) for prefix, folder in whole["static"].items()}
+    whole["shared"] = list(dict.fromkeys(map(posixpath.normpath, whole["shared"])))
     if not whole["requirements"] and os.path.isdir(whole["source"]):
         found = (lock for lock in LOCKS if os.path.isfile(os.path.join(whole["source"], lock)))
         whole["requirements"] = next(found, None)
@@ -276,7 +290,7 @@ def normalise(apps: Any, directory: str) -> list[dict[str, Any]]:
     whole = []
     for position, app in enumerate(apps, 1):
         if not isinstance(app, Mapping):
-            problems.append(f"apps[{position}]: must be a mapping with the keys name, source, module and domains, not {app!r}.")
+            problems.append(f"apps[{position}]: must be a mapping with the keys name, source, module and domains.")
             continue
         where = f"app '{app['name']}'" if isinstance(app.get("name"), str) and app["name"] else f"apps[{position}]"
         found = _check_types(app, where)

@@ -31,7 +31,7 @@ class Health:
 
     path: str
     host: str
-    timeout: int
+    timeout: float
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -97,7 +97,10 @@ def running(app: App) -> list[str]:
 def _failure(app: App, identifier: str, why: str) -> InstanceError:
     unit = app.unit(identifier, "service")
     serving = app.live_id()
-    state = f"{serving} still serves." if serving and serving != identifier else "No release of this app is live yet."
+    if serving == identifier:
+        state = "It is the live release; systemd goes on restarting it."
+    else:
+        state = f"{serving} still serves." if serving else "No release of this app is live yet."
     return InstanceError(
         f"{app.name}: the release {identifier} did not become healthy: {why}.\n{state}\n"
         f"The last lines of its log:\n{log(unit) or '(it wrote none)'}\n"
@@ -134,11 +137,10 @@ def start(app: App, identifier: str, health: Health) -> bool:
     One that fails is stopped again, unless it is the live one, which systemd goes on restarting.
     """
     service, listener = app.unit(identifier, "service"), app.unit(identifier, "socket")
-    if _state(service)["ActiveState"] == "active":
-        fresh = False
-    else:
-        fresh = True
-        systemctl("reset-failed", service, listener, check=False)
+    fresh = _state(service)["ActiveState"] != "active"
+    # Also forgets the restarts of its past, which are no failure of today
+    systemctl("reset-failed", service, listener, check=False)
+    if fresh:
         systemctl("start", listener)
         systemctl("start", "--no-block", service)
     try:
@@ -251,7 +253,7 @@ def prune(app: App, keep: int) -> list[str]:
     :returns: ids of the removed ones. A failure to remove is no failed deploy: the next run tries again.
     """
     complete = app.complete()
-    spare = set(complete[-keep:]) | {app.live_id()} | set(running(app))
+    spare = set(complete[::-1][:keep]) | {app.live_id()} | set(running(app))
     gone = [identifier for identifier in complete if identifier not in spare]
     for identifier in gone:
         with contextlib.suppress(FileNotFoundError):

@@ -91,7 +91,7 @@ class App:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the app's lock on this host, so that two runs never work on it at once; it dies with its holder."""
-        os.makedirs(self.sockets, mode=0o755, exist_ok=True)
+        make_directory(self.sockets)
         with open(f"{self.sockets}/lock", "w", encoding="utf-8") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield
@@ -103,7 +103,7 @@ def write(path: str, content: str, mode: int = 0o644, uid: int = 0, gid: int = 0
     handle, temporary = tempfile.mkstemp(dir=directory, prefix=".plainstack-")
     try:
         with os.fdopen(handle, "wb") as stream:
-            stream.write(content.encode())
+            stream.write(content.encode("utf-8", "surrogateescape"))
             os.fchmod(stream.fileno(), mode)
             os.fchown(stream.fileno(), uid, gid)
             stream.flush()
@@ -115,9 +115,9 @@ def write(path: str, content: str, mode: int = 0o644, uid: int = 0, gid: int = 0
 
 
 def read(path: str) -> str | None:
-    """A file's text, or None where there is none."""
+    """A file's text, byte for byte what `write` would write again, or None where there is none."""
     try:
-        with open(path, encoding="utf-8") as stream:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as stream:
             return stream.read()
     except FileNotFoundError:
         return None
@@ -133,11 +133,15 @@ def relink(path: str, target: str) -> None:
 
 
 def make_directory(path: str, mode: int = 0o755, uid: int = 0, gid: int = 0) -> bool:
-    """A directory with that owner and mode, whatever the umask; whether something changed."""
-    changed = False
-    if not os.path.isdir(path):
-        os.makedirs(path)
-        changed = True
+    """A directory with that owner and mode, whatever the umask; whether something changed.
+
+    Parents that are missing are made too, root-owned and readable to all.
+    """
+    changed = not os.path.isdir(path)
+    if changed:
+        if not os.path.isdir(os.path.dirname(path)):
+            make_directory(os.path.dirname(path))
+        os.mkdir(path)
     status = os.stat(path)
     if (status.st_mode & 0o7777, status.st_uid, status.st_gid) != (mode, uid, gid):
         os.chown(path, uid, gid)

@@ -113,7 +113,7 @@ def main() -> None:
                 failed.append(f"{name}: {error}\nThe site is live and serves {serving}.")
                 continue
             present = held(name)
-        if present is not None and set_renewal(name, present.lifetime, write=not module.check_mode):
+        if present is not None and set_renewal(name, present.lifetime, dry_run=module.check_mode):
             adjusted.append(name)
     result = {"changed": bool(obtained or adjusted), "obtained": obtained, "adjusted": adjusted, "installed": shutil.which("certbot") is not None}
     if failed:

@@ -87,12 +87,13 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.plainstack.web.plugins.module_utils.layout import make_directory, read, write
 
 STAMPS = "/var/lib/plainstack/configuration"
+UNITS = "/etc/systemd/"
 
 
 def run(command: list[str]) -> tuple[int, str]:
     """Exit code and everything that a command prints; 127 where there is no such command."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     except FileNotFoundError as error:
         return 127, str(error)
     return done.returncode, (done.stdout + done.stderr).strip()
@@ -129,11 +130,12 @@ def lay_down(module: AnsibleModule, changed: list[dict], commands: list[list[str
                 write(path, content, mode)
             elif os.path.exists(path):
                 os.unlink(path)
-        paths = ", ".join(before)
+        state = "what was there before is back and still in use" if before else "an interrupted run left it, and it is not loaded"
         module.fail_json(
-            msg=f"The configuration '{module.params['name']}' does not hold; what was there before is back and still in use.\n"
-            f"{failed}\nWhat was to change: {paths}.\n"
-            "Next: where the message names a file of yours, mend or remove it; otherwise check the app's settings in the inventory. Then run the same command again."
+            msg=f"The configuration '{module.params['name']}' does not hold; {state}.\n"
+            f"{failed}\nWhat was to change: {', '.join(before) or 'nothing'}.\n"
+            "Next: where the message names a file of yours, mend or remove it; otherwise check the app's settings in the inventory. "
+            "Then run the same command again."
         )
 
 
@@ -182,10 +184,10 @@ def main() -> None:
     if module.check_mode or not result["changed"]:
         module.exit_json(**result)
 
-    if changed:
+    if changed or unapplied:
         lay_down(module, changed, given["validate"])
     commands = []
-    if any(file["dest"].startswith("/etc/systemd/") for file in (changed or files)):
+    if any(file["dest"].startswith(UNITS) for file in (changed or files)):
         commands.append(["systemctl", "daemon-reload"])
     if not enabled:
         commands.append(["systemctl", "enable", "--quiet", service])

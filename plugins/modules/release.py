@@ -175,13 +175,15 @@ def main() -> None:
         make_directory(app.root)
         make_directory(app.releases)
         make_directory(app.shared, 0o750, user.pw_uid, user.pw_gid)
-        make_directory(plan.cache)
+        make_directory(plan.cache, 0o700)
         sweep(app)
         try:
             warnings = build(plan, given["archive"], user.pw_uid, user.pw_gid)
         except BuildError as error:
             module.fail_json(msg=str(error))
-    module.exit_json(changed=True, id=plan.identifier, built=True, diff=diff, warnings=warnings)
+    for warning in warnings:
+        module.warn(warning)
+    module.exit_json(changed=True, id=plan.identifier, built=True, diff=diff)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,228 @@
+"""The archive of a source: which files are in it, and that its bytes depend on nothing else."""
+
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ansible_collections.plainstack.web.plugins.module_utils.archive import ArchiveError, Revision, build, escapes, revision
+
+ODD_NAMES = ["with space.txt", "ünïcode-猫.txt", "new\nline.txt", "-dash", "quote'\".txt", os.fsdecode(b"latin-\xe9.txt")]
+
+
+def git(directory: Path, *arguments: str) -> str:
+    command = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.com", "-C", str(directory), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture(params=["plain", "git"])
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A small app, in a plain directory and in a git checkout."""
+    directory = tmp_path / "source"
+    (directory / "package").mkdir(parents=True)
+    (directory / "wsgi.py").write_text("app = None\n")
+    (directory / "package/data.txt").write_text("data\n")
+    (directory / "run").write_text("#!/bin/sh\n")
+    (directory / "run").chmod(0o755)
+    if request.param == "git":
+        git(directory, "init", "--quiet")
+    return directory
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A git checkout with one committed file."""
+    directory = tmp_path / "checkout"
+    directory.mkdir()
+    (directory / "wsgi.py").write_text("app = None\n")
+    git(directory, "init", "--quiet")
+    git(directory, "add", ".")
+    git(directory, "commit", "--quiet", "--message=first")
+    return directory
+
+
+def packed(source: Path) -> bytes:
+    target = io.BytesIO()
+    build(str(source), target)
+    return target.getvalue()
+
+
+def digest(source: Path) -> str:
+    return build(str(source), io.BytesIO())
+
+
+def contents(source: Path) -> dict[str, tarfile.TarInfo]:
+    with tarfile.open(fileobj=io.BytesIO(packed(source))) as tar:
+        return {entry.name: entry for entry in tar}
+
+
+def touch(source: Path) -> None:
+    os.utime(source / "wsgi.py", (1, 1))
+
+
+def tighten(source: Path) -> None:
+    (source / "wsgi.py").chmod(0o600)
+    (source / "package").chmod(0o700)
+
+
+def loosen(source: Path) -> None:
+    (source / "wsgi.py").chmod(0o666)
+
+
+@pytest.mark.parametrize("change", [touch, tighten, loosen])
+def test_same_content_same_bytes(source: Path, change: Callable[[Path], None]) -> None:
+    before = packed(source), digest(source)
+    change(source)
+    assert (packed(source), digest(source)) == before
+
+
+def test_same_bytes_elsewhere(source: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other/place"
+    shutil.copytree(source, other, symlinks=True, ignore=lambda *_: [".git"])
+    assert packed(other) == packed(source)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda source: (source / "wsgi.py").write_text("app = 1234\n"),
+        lambda source: (source / "wsgi.py").chmod(0o755),
+        lambda source: (source / "wsgi.py").rename(source / "asgi.py"),
+        lambda source: (source / "wsgi.py").unlink(),
+        lambda source: (source / "new").touch(),
+        lambda source: (source / "link").symlink_to("run"),
+    ],
+    ids=["content", "mode", "name", "removed", "added", "link"],
+)
+def test_another_digest_for_another_source(source: Path, change: Callable[[Path], object]) -> None:
+    before = digest(source)
+    change(source)
+    assert digest(source) != before
+
+
+def test_entries_are_plain(source: Path) -> None:
+    entries = contents(source)
+    assert {name: oct(entry.mode) for name, entry in entries.items()} == {"package/data.txt": "0o644", "run": "0o755", "wsgi.py": "0o644"}
+    assert {(entry.uid, entry.gid, entry.uname, entry.gname, entry.mtime) for entry in entries.values()} == {(0, 0, "", "", 0)}
+
+
+@pytest.mark.parametrize("name", ODD_NAMES, ids=ascii)
+def test_odd_names(source: Path, name: str) -> None:
+    (source / name).write_text("odd\n")
+    assert name in contents(source)
+
+
+def test_links_inside_are_kept(source: Path) -> None:
+    (source / "package/up").symlink_to("../wsgi.py")
+    (source / "folder").symlink_to("package")
+    entries = contents(source)
+    assert (entries["package/up"].linkname, entries["folder"].linkname) == ("../wsgi.py", "package")
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "..", "../outside", "package/../../outside"])
+def test_a_link_out_is_refused(source: Path, target: str) -> None:
+    (source / "link").symlink_to(target)
+    with pytest.raises(ArchiveError, match=r"link is a link to .*, outside of the source; replace it by the file or remove it"):
+        packed(source)
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "expected"),
+    [("a", "", False), ("a/b", "../c", False), ("a/b", "..", False), ("a", "..", True), ("../a", "", True), ("/a", "", True), ("a", "/b", True), ("..a", "", False)],
+)
+def test_escapes(name: str, target: str, expected: bool) -> None:
+    assert escapes(name, target) is expected
+
+
+@pytest.mark.parametrize("name", ["release.json", ".venv/pyvenv.cfg"])
+def test_names_of_plainstack_are_refused(checkout: Path, name: str) -> None:
+    (checkout / name).parent.mkdir(exist_ok=True)
+    (checkout / name).touch()
+    with pytest.raises(ArchiveError, match="has a name that Plainstack needs in a release"):
+        packed(checkout)
+
+
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ArchiveError, match="neither a file nor a link"):
+        packed(tmp_path)
+
+
+def test_nothing_to_deploy(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveError, match="has no files to deploy"):
+        packed(tmp_path)
+
+
+def test_all_ignored(checkout: Path) -> None:
+    (checkout / ".gitignore").write_text("*\n")
+    (checkout / "sub").mkdir()
+    (checkout / "sub/wsgi.py").touch()
+    with pytest.raises(ArchiveError, match="git ignores all of them"):
+        packed(checkout / "sub")
+
+
+def test_a_plain_directory_leaves_caches_out(tmp_path: Path) -> None:
+    for name in ("wsgi.py", "old.pyc", ".venv/pyvenv.cfg", "a/__pycache__/x.pyc", ".git/HEAD", "web/node_modules/x.js", "a/kept.py", ".hidden"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert list(contents(tmp_path)) == [".hidden", "a/kept.py", "wsgi.py"]
+
+
+def test_git_takes_tracked_and_unignored_files(checkout: Path) -> None:
+    (checkout / ".gitignore").write_text("*.log\n")
+    for name in ("untracked.py", "ignored.log", "tracked.log", "gone.py"):
+        (checkout / name).touch()
+    git(checkout, "add", "--force", "tracked.log", "gone.py")
+    (checkout / "gone.py").unlink()
+    assert list(contents(checkout)) == [".gitignore", "tracked.log", "untracked.py", "wsgi.py"]
+
+
+def test_git_takes_only_the_source_of_a_larger_repository(checkout: Path) -> None:
+    (checkout / "app").mkdir()
+    (checkout / "app/wsgi.py").touch()
+    assert list(contents(checkout / "app")) == ["wsgi.py"]
+
+
+def test_a_submodule_is_refused(checkout: Path, tmp_path: Path) -> None:
+    git(checkout, "-c", "protocol.file.allow=always", "clone", "--quiet", str(checkout), str(tmp_path / "other"))
+    git(checkout, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(tmp_path / "other"), "vendored")
+    with pytest.raises(ArchiveError, match="vendored is a git submodule"):
+        packed(checkout)
+
+
+def test_a_hook_of_another_repository_does_not_confuse_git(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    git(other, "init", "--quiet")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git/index"))
+    assert list(contents(checkout)) == ["wsgi.py"]
+    assert revision(str(checkout)).dirty is False
+
+
+def test_without_git_the_source_is_a_plain_directory(checkout: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert list(contents(checkout)) == ["wsgi.py"]
+    assert revision(str(checkout)) == Revision("", False)
+
+
+@pytest.mark.parametrize("dirty", [False, True])
+def test_revision(checkout: Path, dirty: bool) -> None:
+    commit = git(checkout, "rev-parse", "HEAD")
+    if dirty:
+        (checkout / "new.py").touch()
+    assert revision(str(checkout)) == Revision(commit, dirty)
+
+
+def test_revision_of_a_plain_directory(tmp_path: Path) -> None:
+    assert revision(str(tmp_path)) == Revision("", False)
+
+
+def test_git_that_does_not_trust_the_directory(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(ArchiveError, match="git does not trust"):
+        packed(checkout)

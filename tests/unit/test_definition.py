@@ -1,0 +1,229 @@
+"""The `apps` definition: what is refused, in which words, and what is filled in."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.plainstack.web.plugins.module_utils.definition import SPEC, DefinitionError, normalise
+
+SECRET = "hunter2-must-not-be-seen"
+
+
+@pytest.fixture(autouse=True)
+def source(tmp_path: Path) -> Path:
+    """An inventory directory with the source of an app in it."""
+    for name in ("hello/requirements.txt", "hello/static/site.css", "hello/sub/uv.lock", "unlocked/wsgi.py", "own.pem"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "empty").mkdir()
+    return tmp_path
+
+
+def app(**changes: Any) -> dict[str, Any]:
+    """An app that holds, with changes; a change to `...` leaves the key out."""
+    whole = {"name": "hello", "source": "hello", "module": "wsgi:app", "domains": ["hello.example.com"], **changes}
+    return {key: value for key, value in whole.items() if value is not ...}
+
+
+def problems(apps: Any, directory: Path) -> list[str]:
+    """What is wrong with the apps; empty when nothing is."""
+    try:
+        normalise(apps, str(directory))
+    except DefinitionError as error:
+        return error.problems
+    return []
+
+
+@pytest.mark.parametrize("apps", [None, [], {}, "hello", {"name": "hello"}])
+def test_no_app(apps: Any, tmp_path: Path) -> None:
+    assert problems(apps, tmp_path) == ["no app is defined: 'apps' must be a list with at least one app."]
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    # Keys
+    ({"domain": ["a.example.com"]}, "app 'hello': unknown key 'domain'; did you mean 'domains'?"),
+    ({"Workers": 3}, "unknown key 'Workers'; did you mean 'workers'?"),
+    ({"zzz": 1}, "unknown key 'zzz'; the keys are name, source, module"),
+    ({"name": ...}, "apps[1]: 'name' is missing."),
+    ({"name": None}, "apps[1]: 'name' is missing."),
+    ({"source": ...}, "app 'hello': 'source' is missing."),
+    ({"module": ""}, "'module' is missing."),
+    ({"domains": []}, "'domains' is missing."),
+    # Types
+    ({"python": 3.13}, "'python' must be text, not 3.13; put it in quotes."),
+    ({"name": 42}, "'name' must be text, not 42; put it in quotes."),
+    ({"module": True}, "'module' must be text, not True; put it in quotes."),
+    ({"domains": "hello.example.com"}, "'domains' must be a list, not 'hello.example.com'."),
+    ({"domains": [42]}, "every item of 'domains' must be text."),
+    ({"env": ["A=1"]}, "'env' must be a mapping, not ['A=1']."),
+    ({"workers": "3"}, "'workers' must be a whole number, not '3'."),
+    ({"workers": True}, "'workers' must be a whole number, not True."),
+    ({"timeout": 1.5}, "'timeout' must be a whole number, not 1.5."),
+    # Ranges
+    ({"workers": 0}, "'workers' is 0; it must be 1 to 512."),
+    ({"threads": 257}, "'threads' is 257; it must be 1 to 256."),
+    ({"start_timeout": 901}, "'start_timeout' is 901; it must be 1 to 900."),
+    ({"timeout": -1}, "'timeout' is -1; it must be 1 to 3600."),
+    # Values
+    ({"name": "Hello"}, "'name' is 'Hello'; it must be 2 to 31 lower-case letters"),
+    ({"name": "h"}, "'name' is 'h'"),
+    ({"name": "hello-"}, "'name' is 'hello-'"),
+    ({"name": "a" * 32}, "it must be 2 to 31"),
+    ({"name": "../etc"}, "'name' is '../etc'"),
+    ({"module": "wsgi"}, "'module' is 'wsgi'; it must be 'package.module:object'"),
+    ({"module": "wsgi.py:app()"}, "'module' is 'wsgi.py:app()'"),
+    ({"module": "wsgi:app\n"}, "it must be 'package.module:object'"),
+    ({"body_size": "10 MB"}, "'body_size' is '10 MB'"),
+    ({"body_size": "0"}, "'body_size' is '0'"),
+    ({"health_path": "healthz"}, "'health_path' is 'healthz'"),
+    ({"health_path": "/; return 200"}, "'health_path' is"),
+    ({"domains": ["hello"]}, "'hello' in 'domains' is not a full, lower-case host name"),
+    ({"domains": ["Hello.example.com"]}, "'Hello.example.com' in 'domains' is not a full, lower-case"),
+    ({"domains": ["*.example.com"]}, "wildcards need DNS-01"),
+    ({"domains": ["hello.example.com; "]}, "in 'domains' is not"),
+    ({"domains": [f"{'a' * 64}.example.com"]}, "in 'domains' is not"),
+    ({"domains": [".".join(["a" * 60] * 5)]}, "in 'domains' is not"),
+    ({"python": "2.7"}, "'python' is '2.7'; it must be 'system' or a version"),
+    ({"python": "3.9"}, "'3.9', which is too old: the oldest that works is 3.10."),
+    ({"python": "3.1"}, "'3.1', which is too old"),
+    ({"python": "pypy3"}, "'python' is 'pypy3'"),
+    # Environment
+    ({"env": {"A-B": 1}}, "'A-B' in 'env' is not a name for an environment variable."),
+    ({"env": {1: "a"}}, "'1' in 'env' is not a name"),
+    ({"secrets": {"A B": "x"}}, "'A B' in 'secrets' is not a name"),
+    ({"env": {"PLAINSTACK_APP": "x"}}, "names that begin with PLAINSTACK_ are set by Plainstack."),
+    ({"env": {"A": "1"}, "secrets": {"A": "2"}}, "'A' is in both 'env' and 'secrets'."),
+    ({"env": {"DEBUG": True}}, "'DEBUG' in 'env' must be text or a number; quote true, false and null."),
+    ({"env": {"DEBUG": None}}, "'DEBUG' in 'env' must be text or a number"),
+    ({"env": {"LIST": ["a"]}}, "'LIST' in 'env' must be text or a number"),
+    ({"env": {"A": "a\0b"}}, "'A' in 'env' has a NUL byte"),
+    # Files
+    ({"source": "nowhere"}, "is not a directory on this machine."),
+    ({"source": "own.pem"}, "is not a directory on this machine."),
+    ({"source": "empty"}, "empty' is empty."),
+    ({"source": "unlocked"}, "has no uv.lock, pylock.toml, requirements.txt or pyproject.toml; add one"),
+    ({"requirements": "other.txt"}, "the requirements 'other.txt' are not a file in"),
+    ({"requirements": "../own.pem"}, "the requirements '../own.pem' are not a file in"),
+    ({"static": {"/static": "nowhere"}}, "'nowhere' in 'static' is not a directory in"),
+    ({"static": {"static": "static"}}, "'static' in 'static' must be a URL prefix such as /static."),
+    ({"static": {"/": "static"}}, "must be a URL prefix"),
+    ({"static": {"/static": "../hello/static"}}, "'../hello/static' in 'static' must be a directory inside the source."),
+    ({"static": {"/static": "/etc"}}, "'/etc' in 'static' must be a directory inside the source."),
+    ({"static": {"/static": "."}}, "'.' in 'static' must be a directory inside the source."),
+    ({"shared": ["../up"]}, "'../up' in 'shared' must be a directory inside the source."),
+    ({"shared": ["a/../../up"]}, "'../up' in 'shared' must be"),
+    ({"shared": ["/srv"]}, "'/srv' in 'shared' must be"),
+    ({"shared": ["."]}, "'.' in 'shared' must be"),
+    ({"shared": [".venv/lib"]}, "'.venv/lib' in 'shared' must be"),
+    ({"shared": ["data", "data/uploads"]}, "'data/uploads' in 'shared' lies in 'data', which is shared as a whole"),
+    ({"certificate": "own.pem"}, "'certificate' and 'certificate_key' go together."),
+    ({"certificate_key": "own.pem"}, "'certificate' and 'certificate_key' go together."),
+    ({"certificate": "own.pem", "certificate_key": "own.key"}, "own.key' is not a file on this machine."),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG, ids=[message[:60] for _, message in WRONG])
+def test_problem(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    found = problems([app(**changes)], tmp_path)
+    assert len(found) == 1, found
+    assert message in found[0]
+
+
+def test_all_problems_at_once(tmp_path: Path) -> None:
+    found = problems(
+        [
+            "hello",
+            app(domian=[], threads=0),
+            app(name="other", module="x", domains=["A.example.com"], env={"PLAINSTACK_": 1}),
+            app(name="third", domains=["third.example.com"], source="nowhere"),
+        ],
+        tmp_path,
+    )
+    assert [line.split(":")[0] for line in found] == ["apps[1]", "app 'hello'", "app 'hello'", *["app 'other'"] * 3, "app 'third'"]
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ({"domains": ["other.example.com"]}, "two apps have the name 'hello'; every app needs its own."),
+        ({"name": "other"}, "the domain 'hello.example.com' is claimed twice: by 'hello' and by 'other'."),
+    ],
+)
+def test_two_apps_of_one_name_or_domain(second: dict[str, Any], message: str, tmp_path: Path) -> None:
+    assert problems([app(), app(**second)], tmp_path) == [message]
+
+
+def test_defaults_are_filled_in(tmp_path: Path) -> None:
+    [whole] = normalise([app()], str(tmp_path))
+    assert whole == {
+        "name": "hello",
+        "source": f"{tmp_path}/hello",
+        "module": "wsgi:app",
+        "domains": ["hello.example.com"],
+        "python": "system",
+        "requirements": "requirements.txt",
+        "env": {},
+        "secrets": {},
+        "static": {},
+        "shared": [],
+        "health_path": "/",
+        "start_timeout": 60,
+        "workers": None,
+        "threads": 4,
+        "timeout": 30,
+        "body_size": "10m",
+        "certificate": None,
+        "certificate_key": None,
+    }
+
+
+def test_an_empty_key_is_its_default(tmp_path: Path) -> None:
+    optional = {key: None for key, rule in SPEC.items() if not rule.get("required")}
+    assert normalise([app(**optional)], str(tmp_path)) == normalise([app()], str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"source": "./x/../hello/"}, {"source": "{directory}/hello"}),
+        ({"source": "{directory}/hello"}, {"source": "{directory}/hello"}),
+        ({"certificate": "own.pem", "certificate_key": "own.pem"}, {"certificate": "{directory}/own.pem", "certificate_key": "{directory}/own.pem"}),
+        ({"requirements": "sub/uv.lock"}, {"requirements": "sub/uv.lock"}),
+        ({"static": {"/static": "./static/"}}, {"static": {"/static": "static"}}),
+        ({"shared": ["uploads/", "./data", "uploads"]}, {"shared": ["uploads", "data"]}),
+        ({"python": "3.13.1"}, {"python": "3.13.1"}),
+        ({"env": {"A": 1, "_b": 0.5, "C": "true"}}, {"env": {"A": 1, "_b": 0.5, "C": "true"}}),
+        ({"domains": ["xn--bcher-kva.example", "www.1.example"]}, {"domains": ["xn--bcher-kva.example", "www.1.example"]}),
+        ({"health_path": "/healthz?deep=1"}, {"health_path": "/healthz?deep=1"}),
+        ({"body_size": "512k"}, {"body_size": "512k"}),
+    ],
+)
+def test_what_holds(changes: dict[str, Any], expected: dict[str, Any], tmp_path: Path) -> None:
+    def here(value: Any) -> Any:
+        return value.replace("{directory}", str(tmp_path)) if isinstance(value, str) else value
+
+    [whole] = normalise([app(**{key: here(value) for key, value in changes.items()})], str(tmp_path))
+    assert {key: whole[key] for key in expected} == {key: here(value) for key, value in expected.items()}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        app(secrets=SECRET),
+        app(secrets=[SECRET]),
+        app(secrets={"A": [SECRET]}),
+        app(secrets={"A": {"nested": SECRET}}),
+        app(secrets={"A": f"{SECRET}\0"}),
+        app(secrets={"A-B": SECRET}),
+        app(secrets={"A": SECRET}, env={"A": 1}),
+        app(secret={"A": SECRET}),
+        [app(secrets={"A": SECRET})],
+        f"secrets: {SECRET}",
+    ],
+    ids=repr,
+)
+def test_a_secret_is_in_no_message(entry: Any, tmp_path: Path) -> None:
+    found = problems([entry], tmp_path)
+    assert found
+    assert SECRET not in "\n".join(found)

@@ -1,0 +1,52 @@
+"""The environment file: every value must come back out of it as systemd reads it."""
+
+import re
+
+import pytest
+from ansible_collections.plainstack.web.plugins.module_utils.environment import render
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True)
+VALUES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+ODD = "'\" $HOME ${HOME} `id` %h \\ \\n # ; = !\n\t trailing \\"
+
+
+def read_as_systemd(text: str) -> dict[str, str]:
+    """The part of systemd's parser (basic/env-file.c) that matters for names with double-quoted values.
+
+    In double quotes a backslash escapes only the four characters below and a newline; before all others it stands for itself.
+    """
+    found = {}
+    while text:
+        name, text = text.split("=", 1)
+        assert re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)
+        assert text[0] == '"'
+        value, position = "", 1
+        while text[position] != '"':
+            if text[position] == "\\" and text[position + 1] in '"\\`$\n':
+                position += 1
+                value += "" if text[position] == "\n" else text[position]
+            else:
+                value += text[position]
+            position += 1
+        assert text[position + 1] == "\n"
+        found[name] = value
+        text = text[position + 2 :]
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(NAMES, VALUES, max_size=4))
+@example({"A": ODD, "B": " leading", "C": "", "D": "\n", "E": "\r\n", "F": '\\"', "G": "#comment"})
+def test_every_text_survives(variables: dict[str, str]) -> None:
+    assert read_as_systemd(render(variables)) == variables
+
+
+@pytest.mark.parametrize(("value", "expected"), [(1, "1"), (0.5, "0.5"), ("010", "010"), ("", "")])
+def test_numbers(value: object, expected: str) -> None:
+    assert read_as_systemd(render({"A": value})) == {"A": expected}
+
+
+def test_the_order_of_the_definition_does_not_matter() -> None:
+    assert render({"B": 1, "A": 2}) == render({"A": 2, "B": 1}) == 'A="2"\nB="1"\n'

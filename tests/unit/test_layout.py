@@ -1,0 +1,129 @@
+"""Files, links and directories on a host: never half there, and never with a mode that the umask chose."""
+
+import fcntl
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory, read, relink, write
+
+
+@pytest.fixture(params=[0o077, 0o000], ids=["umask 077", "umask 000"])
+def umask(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = os.umask(request.param)
+    yield
+    os.umask(before)
+
+
+def mode(path: Path | str) -> str:
+    return oct(stat.S_IMODE(os.stat(path).st_mode))
+
+
+def seen_while(look: Callable[[], object], work: Callable[[int], None]) -> set[object]:
+    """What a reader sees in a loop while somebody else works."""
+    seen: set[object] = set()
+    done = threading.Event()
+
+    def reader() -> None:
+        while not done.is_set():
+            seen.add(look())
+
+    thread = threading.Thread(target=reader)
+    thread.start()
+    for turn in range(300):
+        work(turn)
+    done.set()
+    thread.join()
+    return seen
+
+
+def test_a_reader_never_misses_the_link(tmp_path: Path) -> None:
+    link = str(tmp_path / "live.sock")
+    relink(link, "0")
+    seen = seen_while(lambda: os.readlink(link) if os.path.lexists(link) else None, lambda turn: relink(link, str(turn % 2)))
+    assert seen <= {"0", "1"}
+    assert os.listdir(tmp_path) == ["live.sock"]
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
+    path = str(tmp_path / "file")
+    texts = ["a" * 9000, "b" * 9000]
+    write(path, texts[0])
+    assert seen_while(lambda: read(path), lambda turn: write(path, texts[turn % 2])) <= set(texts)
+
+
+def test_a_leftover_of_an_interrupted_switch_is_no_obstacle(tmp_path: Path) -> None:
+    os.symlink("nowhere", tmp_path / "live.new")
+    relink(str(tmp_path / "live"), "there")
+    assert os.readlink(tmp_path / "live") == "there"
+
+
+@pytest.mark.usefixtures("umask")
+@pytest.mark.parametrize("wanted", [0o600, 0o644, 0o755])
+def test_the_mode_of_a_file(tmp_path: Path, wanted: int) -> None:
+    path = tmp_path / "file"
+    write(str(path), "new", wanted)
+    assert (mode(path), path.read_text()) == (oct(wanted), "new")
+
+
+def test_a_file_that_cannot_be_written_stays(tmp_path: Path) -> None:
+    write(str(tmp_path / "file"), "old")
+    with pytest.raises(PermissionError):
+        write(str(tmp_path / "file"), "new", uid=-2)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"file": "old"}
+
+
+@pytest.mark.parametrize("content", [b"unix\n", b"windows\r\n", b"mac\r", b"latin \xe9\n", "UTF-8 ü\n".encode(), b""])
+def test_what_is_read_can_be_put_back(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    write(str(path), read(str(path)) or "")
+    assert path.read_bytes() == content
+
+
+def test_no_file(tmp_path: Path) -> None:
+    assert read(str(tmp_path / "file")) is None
+
+
+@pytest.mark.usefixtures("umask")
+def test_a_directory_and_its_parents(tmp_path: Path) -> None:
+    assert make_directory(str(tmp_path / "a/b/c"), 0o700) is True
+    assert [mode(tmp_path / name) for name in ("a", "a/b", "a/b/c")] == ["0o755", "0o755", "0o700"]
+    assert make_directory(str(tmp_path / "a/b/c"), 0o700) is False
+
+
+def test_a_directory_with_another_mode_is_mended(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir(0o777)
+    assert make_directory(str(tmp_path / "a")) is True
+    assert mode(tmp_path / "a") == "0o755"
+
+
+@pytest.mark.usefixtures("umask")
+def test_the_lock_leaves_the_sockets_reachable(app: App) -> None:
+    os.rmdir(app.sockets)
+    with app.locked():
+        assert mode(app.sockets) == "0o755"
+
+
+def test_the_lock_keeps_others_out(app: App) -> None:
+    with app.locked(), open(f"{app.sockets}/lock") as other, pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with open(f"{app.sockets}/lock") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_what_is_live(app: App) -> None:
+    assert app.live_id() == ""
+    relink(app.live_socket, app.socket("20260101T000000Z-aaaaaaaa"))
+    assert app.live_id() == "20260101T000000Z-aaaaaaaa"
+
+
+def test_a_release_is_complete_with_its_marker(app: App) -> None:
+    for identifier in ("2", "1", "3"):
+        os.mkdir(app.release(identifier))
+    for identifier in ("2", "1"):
+        write(app.marker(identifier), "{}")
+    assert app.complete() == ["1", "2"]
