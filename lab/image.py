@@ -59,7 +59,7 @@ def virtual_machine(suite: str) -> Recipe:
             "systemd-sysv",
         ),
         files=(
-            ("/etc/default/locale", "LANG=C.UTF-8\n"),
+            ("/etc/locale.conf", "LANG=C.UTF-8\n"),
             # The names that cloud-init uses, so that roles meet what they meet on a real server
             ("/etc/sudoers.d/90-cloud-init-users", "admin ALL=(ALL) NOPASSWD:ALL\n"),
             (
@@ -86,8 +86,9 @@ def virtual_machine(suite: str) -> Recipe:
             rm -f /etc/ssh/ssh_host_*
             : > /etc/machine-id
             systemctl enable --quiet ssh-host-keys.service
-            # The kernel is the host's
-            systemctl mask --quiet systemd-modules-load.service
+            ln -sf ../locale.conf /etc/default/locale
+            # The kernel and the consoles are the host's
+            systemctl mask --quiet systemd-modules-load.service getty.target
         """,
         changes=('CMD ["/sbin/init"]', "STOPSIGNAL SIGRTMIN+3"),
     )

@@ -10,6 +10,7 @@ in for the real builds where they cannot be reached, so that the path through uv
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import platform
 import sys
@@ -24,6 +25,12 @@ def wanted(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
     return None if any(part in LEFT_OUT or part.startswith("config-") for part in Path(entry.name).parts) else entry
 
 
+def movable(binary: bytes, prefix: Path) -> bytes:
+    """Let the interpreter look for its library beside itself, as uv's builds do, not where it was compiled to."""
+    fixed = f"{prefix}/lib\0".encode()
+    return binary.replace(fixed, b"$ORIGIN/../lib\0".ljust(len(fixed), b"\0"))
+
+
 def main() -> None:
     """Write the archive and its description."""
     directory, url = Path(sys.argv[1]), sys.argv[2].rstrip("/")
@@ -33,7 +40,12 @@ def main() -> None:
     prefix = Path(sys.base_prefix)
     archive = directory / f"cpython-{version}.tar.gz"
     with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
-        tar.add((prefix / "bin" / name).resolve(), f"python/bin/{name}")
+        binary = tarfile.TarInfo(f"python/bin/{name}")
+        content = movable((prefix / "bin" / name).resolve().read_bytes(), prefix)
+        binary.size, binary.mode = len(content), 0o755
+        tar.addfile(binary, io.BytesIO(content))
+        for library in (prefix / "lib").glob(f"lib{name}.so*"):
+            tar.add(library, f"python/lib/{library.name}")
         tar.add(prefix / "lib" / name, f"python/lib/{name}", filter=wanted)
     build = {
         "name": "cpython",

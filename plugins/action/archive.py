@@ -9,7 +9,7 @@ import socket
 import tempfile
 from typing import Any
 
-from ansible import constants as C
+from ansible import constants as C  # type: ignore[attr-defined]
 from ansible.plugins.action import ActionBase
 from ansible_collections.plainstack.web.plugins.module_utils.archive import ArchiveError, build, revision
 

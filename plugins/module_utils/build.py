@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import calendar
 import contextlib
-import contextlib
 import glob
 import json
 import os

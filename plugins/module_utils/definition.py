@@ -162,11 +162,6 @@ def _inside(path: str) -> bool:
     return path not in (".", "..") and not path.startswith(("/", "../")) and "\n" not in path
 
 
-def _shown(rule: Mapping[str, Any], value: object) -> str:
-    """A wrong value in an error message; never a secret."""
-    return type(value).__name__ if rule.get("no_log") else repr(value)
-
-
 def _check_types(app: Mapping[str, Any], where: str) -> list[str]:
     problems: list[str] = []
     for key, value in app.items():
@@ -179,7 +174,8 @@ def _check_types(app: Mapping[str, Any], where: str) -> list[str]:
         if not isinstance(value, TYPES[rule["type"]]) or isinstance(value, bool):
             # YAML reads `3.10` as 3.1 and `on` as true, so what was read is no advice on what to write
             hint = "; put it in quotes" if rule["type"] == "str" and isinstance(value, int | float) else ""
-            problems.append(f"{where}: '{key}' must be {WORDS[rule['type']]}, not {_shown(rule, value)}{hint}.")
+            found = "" if rule.get("no_log") else f", not {value!r}"
+            problems.append(f"{where}: '{key}' must be {WORDS[rule['type']]}{found}{hint}.")
         elif rule.get("elements") and not all(isinstance(item, str) for item in value):
             problems.append(f"{where}: every item of '{key}' must be text.")
         elif "minimum" in rule and not rule["minimum"] <= value <= rule["maximum"]:

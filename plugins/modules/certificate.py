@@ -79,6 +79,7 @@ installed:
 """
 
 import shutil
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.plainstack.web.plugins.module_utils.acme import Account, AcmeError, held, obtain, server_of, set_renewal
@@ -115,7 +116,12 @@ def main() -> None:
             present = held(name)
         if present is not None and set_renewal(name, present.lifetime, dry_run=module.check_mode):
             adjusted.append(name)
-    result = {"changed": bool(obtained or adjusted), "obtained": obtained, "adjusted": adjusted, "installed": shutil.which("certbot") is not None}
+    result: dict[str, Any] = {
+        "changed": bool(obtained or adjusted),
+        "obtained": obtained,
+        "adjusted": adjusted,
+        "installed": shutil.which("certbot") is not None,
+    }
     if failed:
         module.fail_json(msg="\n".join(failed), **result)
     module.exit_json(**result)

@@ -82,6 +82,7 @@ written:
 import hashlib
 import os
 import subprocess
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.plainstack.web.plugins.module_utils.layout import make_directory, read, write
@@ -99,7 +100,7 @@ def run(command: list[str]) -> tuple[int, str]:
     return done.returncode, (done.stdout + done.stderr).strip()
 
 
-def differs(file: dict) -> bool:
+def differs(file: dict[str, Any]) -> bool:
     """Whether a file is not yet as wanted."""
     try:
         status = os.stat(file["dest"])
@@ -108,7 +109,7 @@ def differs(file: dict) -> bool:
     return (status.st_mode & 0o7777, status.st_uid, status.st_gid) != (int(file["mode"], 8), 0, 0) or read(file["dest"]) != file["content"]
 
 
-def lay_down(module: AnsibleModule, changed: list[dict], commands: list[list[str]]) -> None:
+def lay_down(module: AnsibleModule, changed: list[dict[str, Any]], commands: list[list[str]]) -> None:
     """Write the files and validate the whole; put back what was there when it does not hold."""
     before = {file["dest"]: (read(file["dest"]), os.stat(file["dest"]).st_mode & 0o7777 if os.path.exists(file["dest"]) else 0) for file in changed}
     failed = ""
@@ -140,7 +141,7 @@ def lay_down(module: AnsibleModule, changed: list[dict], commands: list[list[str
 
 
 def main() -> None:
-    file = {
+    file: dict[str, dict[str, Any]] = {
         "dest": {"type": "path", "required": True},
         "content": {"type": "str", "required": True},
         "mode": {"type": "str", "default": "0644"},

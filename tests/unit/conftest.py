@@ -1,6 +1,7 @@
 """An app whose paths are all below a temporary directory."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,14 @@ def pytest_configure() -> None:
         Path("/proc/self/gid_map").write_text(f"0 {group} 1")
     except OSError as error:
         pytest.exit(f"This system lets nobody but root make user namespaces ({error}); run the tests as root.", returncode=1)
+
+
+@pytest.fixture(params=[0o077, 0o000], ids=["umask 077", "umask 000"])
+def umask(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The two umasks that harm: one hides files from services, one opens them to everybody."""
+    before = os.umask(request.param)
+    yield
+    os.umask(before)
 
 
 @dataclass(frozen=True)

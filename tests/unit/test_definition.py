@@ -60,6 +60,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"workers": "3"}, "'workers' must be a whole number, not '3'."),
     ({"workers": True}, "'workers' must be a whole number, not True."),
     ({"timeout": 1.5}, "'timeout' must be a whole number, not 1.5."),
+    ({"secrets": "A=1"}, "'secrets' must be a mapping."),
     # Ranges
     ({"workers": 0}, "'workers' is 0; it must be 1 to 512."),
     ({"threads": 257}, "'threads' is 257; it must be 1 to 256."),

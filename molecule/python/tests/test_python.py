@@ -12,7 +12,7 @@ UV = "env UV_PYTHON_INSTALL_DIR=/opt/plainstack/python /opt/plainstack/uv/bin/uv
 
 
 def test_uv_is_the_pinned_version(host: Host) -> None:
-    pinned = re.search(r"^uv==(\S+)", Path("roles/python/files/uv.txt").read_text(encoding="utf-8"))
+    pinned = re.search(r"^uv==(\S+)", (Path(__file__).parents[3] / "roles/python/files/uv.txt").read_text(encoding="utf-8"))
     assert pinned
     assert host.check_output(f"{UV} --version").split()[1] == pinned[1]
 

@@ -1,0 +1,76 @@
+"""The instance of a release: confined, gated, restarted, drained."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from testinfra.host import Host
+
+CURL = "curl --silent --show-error --fail --unix-socket /srv/hello/live.sock http://localhost"
+
+
+@pytest.fixture
+def identifier(host: Host) -> str:
+    return str(host.check_output("basename $(readlink /srv/hello/live)"))
+
+
+def whoami(host: Host) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(host.check_output(f"{CURL}/api/whoami"))
+    return answer
+
+
+def test_answers_over_the_live_socket(host: Host, identifier: str) -> None:
+    answer = whoami(host)
+    assert (answer["release"], answer["greeting"]) == (identifier, "hello")
+
+
+def test_exposure_is_at_most_1_5(host: Host, identifier: str) -> None:
+    done = host.run("systemd-analyze security --threshold=15 hello@%s.service", identifier)
+    assert done.rc == 0, done.stdout[-200:]
+
+
+def test_confinement_is_real(host: Host, identifier: str) -> None:
+    master = host.check_output("systemctl show --property=MainPID --value hello@%s.service", identifier)
+    inside = f"nsenter --target {master} --mount"
+    assert host.run(f"{inside} test -w /srv/hello/releases/{identifier}").rc != 0
+    assert host.check_output(f"{inside} ls -A /home /root") == "/home:\n\n/root:"
+    assert host.check_output("cat /proc/%s/status | grep -E '^(NoNewPrivs|Seccomp):'", master).split() == ["NoNewPrivs:", "1", "Seccomp:", "2"]
+
+
+def test_memory_is_bounded(host: Host, identifier: str) -> None:
+    assert host.check_output("systemctl show --property=MemoryMax --value hello@%s.service", identifier) != "infinity"
+
+
+def test_stop_waits_longer_than_the_longest_request(host: Host, identifier: str) -> None:
+    assert host.check_output("systemctl show --property=TimeoutStopUSec --value hello@%s.service", identifier) == "15s"
+
+
+def test_a_killed_master_costs_waiting_requests_nothing(host: Host, identifier: str) -> None:
+    """systemd owns the socket: a request that comes while there is no master waits for the next one."""
+    before = host.check_output("systemctl show --property=MainPID --value hello@%s.service", identifier)
+    host.check_output("kill -KILL %s", before)
+    assert whoami(host)["ppid"] != int(before)
+
+
+def test_a_stop_lets_a_running_request_end(host: Host, identifier: str) -> None:
+    host.check_output(f"rm -f /tmp/slow; systemd-run --quiet --unit=slow sh -c '{CURL}/slow?seconds=3 > /tmp/slow'")
+    time.sleep(1)
+    host.check_output("systemctl restart hello@%s.service", identifier)
+    host.check_output("timeout 10 sh -c 'until test -s /tmp/slow; do sleep 0.1; done'")
+    assert json.loads(host.check_output("cat /tmp/slow"))["slept"] == 3
+
+
+def test_starts_on_boot(host: Host, identifier: str) -> None:
+    for kind in ("service", "socket"):
+        assert host.check_output("systemctl is-enabled hello@%s.%s", identifier, kind) == "enabled"
+
+
+def test_logs_go_to_the_journal(host: Host, identifier: str) -> None:
+    assert "Listening at: unix:/run/plainstack/hello/" in host.check_output("journalctl --unit=hello@%s.service --no-pager", identifier)
+
+
+def test_no_control_socket_is_left_anywhere(host: Host) -> None:
+    assert host.check_output("find / -xdev -name 'gunicorn.ctl' 2>/dev/null || :") == ""
