@@ -146,7 +146,7 @@ def _run(plan: Plan, command: list[str]) -> None:
             f"{plan.app.name}: the environment could not be built from {plan.requirements}; the old release still serves.\n"
             f"uv says:\n{done.stderr.strip()}\n"
             "Where it is set: 'requirements' of the app, and that file in its source.\n"
-            "Next: mend the file (with requirements: uv pip compile --generate-hashes requirements.in -o requirements.txt) and deploy again."
+            "Next: mend that file, or lock again (uv lock, or uv pip compile --generate-hashes), and deploy again."
         )
 
 

@@ -109,6 +109,11 @@ def differs(file: dict[str, Any]) -> bool:
     return (status.st_mode & 0o7777, status.st_uid, status.st_gid) != (int(file["mode"], 8), 0, 0) or read(file["dest"]) != file["content"]
 
 
+def shown(path: str) -> str:
+    """The content of a file for the diff, in which Ansible takes nothing but UTF-8."""
+    return (read(path) or "").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def lay_down(module: AnsibleModule, changed: list[dict[str, Any]], commands: list[list[str]]) -> None:
     """Write the files and validate the whole; put back what was there when it does not hold."""
     before = {file["dest"]: (read(file["dest"]), os.stat(file["dest"]).st_mode & 0o7777 if os.path.exists(file["dest"]) else 0) for file in changed}
@@ -169,7 +174,7 @@ def main() -> None:
     wanted = hashlib.sha256(repr([(file["dest"], file["mode"], file["content"]) for file in files]).encode()).hexdigest()
     changed = [file for file in files if differs(file)]
     diff = [
-        {"before_header": file["dest"], "after_header": file["dest"], "before": read(file["dest"]) or "", "after": file["content"]}
+        {"before_header": file["dest"], "after_header": file["dest"], "before": shown(file["dest"]), "after": file["content"]}
         for file in changed
         if file["dest"] not in secret
     ]

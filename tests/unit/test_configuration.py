@@ -14,6 +14,7 @@ from ansible_collections.plainstack.web.plugins.module_utils import layout
 from ansible_collections.plainstack.web.plugins.modules import configuration
 
 SECRET = "hunter2-must-not-be-seen"
+OLD_SECRET = "correct horse battery staple"
 SYSTEMCTL = """#!/bin/sh
 # Notes what changes something; the unit's state is what is in the file of that name
 case $1 in
@@ -101,6 +102,13 @@ def test_check_mode_writes_nothing(host: Path, run: Run) -> None:
     assert not (host / "validated").exists()
 
 
+def test_the_diff_of_a_file_that_is_not_utf8(host: Path, run: Run) -> None:
+    (host / "etc").mkdir()
+    (host / "etc/old").write_bytes(b"latin \xe9\n")
+    [diff] = run({"old": "new\n"})["diff"]
+    assert (diff["before"], diff["after"]) == ("latin \N{REPLACEMENT CHARACTER}\n", "new\n")
+
+
 @pytest.mark.parametrize("old", [b"old\n", b"windows\r\n", b"latin \xe9\n"])
 def test_what_does_not_hold_is_put_back(host: Path, run: Run, old: bytes) -> None:
     (host / "etc").mkdir()
@@ -179,8 +187,9 @@ def test_units_without_a_service(run: Run) -> None:
 
 def test_a_secret_is_written_and_not_shown(host: Path, run: Run) -> None:
     secret = {"dest": str(host / "etc/key"), "content": SECRET, "mode": "0600"}
-    old = {**secret, "content": f"old-{SECRET}"}
+    old = {**secret, "content": OLD_SECRET}
     for given, validate in ((old, [["true"]]), (secret, [["true"]]), (old, [["sh", "-c", f"cat {host}/etc/key; exit 1"]])):
         result = run({"public": "1\n"}, secret_files=[given], validate=validate)
         assert SECRET not in json.dumps(result)
+        assert OLD_SECRET not in json.dumps(result)
     assert tree(host)["key"] == (SECRET, "0o600")

@@ -308,6 +308,7 @@ def test_retire_does_not_wait_for_ever(app: App, systemd: Systemd, monkeypatch: 
     [
         (2, "5", ["5"], ["4", "5"]),
         (2, "1", ["1"], ["1", "4", "5"]),  # after a rollback
+        (2, "1", [], ["1", "4", "5"]),  # the live one has crashed
         (2, "5", ["2", "5"], ["2", "4", "5"]),  # still draining
         (9, "5", ["5"], ["1", "2", "3", "4", "5"]),
         (0, "5", ["5"], ["5"]),

@@ -1,0 +1,96 @@
+"""nginx in front of an app: limits, headers, static files, errors, and what strangers get."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import Request, name_of
+from testinfra.host import Host
+
+
+@pytest.fixture
+def one(host: Host) -> str:
+    return f"one.{name_of(host)}.test"
+
+
+@pytest.fixture
+def two(host: Host) -> str:
+    return f"two.{name_of(host)}.test"
+
+
+def test_own_certificate_is_served(https: Request, one: str) -> None:
+    assert https(one, verify=False).status == 200
+
+
+def test_key_is_for_root_only(host: Host) -> None:
+    key = host.file("/etc/nginx/certificates/one.key")
+    assert (key.user, key.mode) == ("root", 0o600)
+
+
+def test_hsts_only_with_a_certificate_that_the_host_trusts(https: Request, one: str, two: str) -> None:
+    assert https(one, verify=False).headers["strict-transport-security"] == "max-age=63072000"
+    assert "strict-transport-security" not in https(two, verify=False).headers
+
+
+def test_error_page_while_the_app_is_down(https: Request, two: str) -> None:
+    answer = https(two, verify=False)
+    assert answer.status == 502
+    assert b"does not answer just now" in answer.body
+    assert answer.headers["retry-after"] == "10"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_the_apps_own_errors_are_its_own(https: Request, one: str) -> None:
+    answer = https(one, "/broken", verify=False)
+    assert (answer.status, answer.headers["content-type"]) == (500, "application/json")
+
+
+def test_limits(https: Request, one: str) -> None:
+    assert https(one, "/", "POST", body=b"x" * 1024, verify=False).status == 200
+    assert https(one, "/", "POST", body=b"x" * 1025, verify=False).status == 413
+    assert https(one, "/slow", verify=False).status == 504
+
+
+def test_headers_upward_are_set_never_passed_on(https: Request, one: str) -> None:
+    forged = {
+        "X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "http", "X-Forwarded-Host": "evil", "X-Real-IP": "6.6.6.6", "Forwarded": "for=6.6.6.6",
+        "Proxy": "http://evil", "X-Forwarded-Ssl": "off", "X-Forwarded-Protocol": "http", "X_Forwarded_For": "6.6.6.6",
+    }  # fmt: skip
+    seen = {key.lower(): value for key, value in json.loads(https(one, headers=forged, verify=False).body)["headers"].items()}
+    assert "6.6.6.6" not in json.dumps(seen)
+    assert "evil" not in json.dumps(seen)
+    assert (seen["host"], seen["x-forwarded-host"], seen["x-forwarded-proto"]) == (one, one, "https")
+    assert not {"forwarded", "proxy", "x-forwarded-ssl", "x-forwarded-protocol"} & set(seen)
+
+
+def test_the_apps_own_security_header_counts(https: Request, one: str) -> None:
+    assert https(one, "/own-header", verify=False).headers["x-frame-options"] == "SAMEORIGIN"
+    assert https(one, "/", verify=False).headers["x-frame-options"] == "DENY"
+
+
+def test_static_files(https: Request, one: str) -> None:
+    plain = https(one, "/static/plain.css", headers={"Accept-Encoding": "br"}, verify=False)
+    assert (plain.status, plain.headers["content-encoding"], plain.headers["cache-control"]) == (200, "br", "public, max-age=3600")
+    assert "immutable" in https(one, "/static/named.0123456789abcdef.css", verify=False).headers["cache-control"]
+    missing = https(one, "/static/nothing.css", verify=False)
+    assert missing.status == 404
+    assert "cache-control" not in missing.headers
+
+
+def test_dynamic_answers_are_never_compressed(https: Request, one: str) -> None:
+    assert "content-encoding" not in https(one, "/large", headers={"Accept-Encoding": "br, gzip"}, verify=False).headers
+
+
+def test_version_is_not_told(https: Request, one: str) -> None:
+    assert https(one, verify=False).headers["server"] == "nginx"
+
+
+def test_a_stop_waits_for_running_requests(host: Host) -> None:
+    assert host.check_output("systemctl show --property=KillSignal --value nginx.service") == "3"
+    assert host.check_output("systemctl show --property=TimeoutStopUSec --value nginx.service") == "40s"
+
+
+def test_the_same_key_exchange_as_openssl_offers(host: Host) -> None:
+    curves = host.check_output("grep ssl_ecdh_curve /etc/nginx/nginx.conf")
+    assert ("MLKEM" in curves) is (host.check_output("openssl list -kem-algorithms 2>/dev/null | grep -c X25519MLKEM768 || :") != "0")
