@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import shlex
+import socket
 import ssl
 import subprocess
 import tempfile
@@ -47,14 +48,20 @@ def command(arguments: list[str], data: bytes | None = None, environment: dict[s
     :param limit: seconds after which it is ended.
     :raises BenchError: with the end of its output when it fails.
     """
-    given = {"stdin": subprocess.DEVNULL} if data is None else {"input": data}
     try:
-        done = subprocess.run(  # type: ignore[call-overload]
-            arguments, cwd=ROOT, env={**os.environ, **(environment or {})}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit, check=False, **given
+        done = subprocess.run(
+            arguments,
+            cwd=ROOT,
+            env={**os.environ, **(environment or {})},
+            input=data or b"",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=limit,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise BenchError(f"{shlex.join(arguments[:3])[:200]} ... did not end within {limit:.0f} s") from error
-    output: str = done.stdout.decode(errors="replace")
+    output = done.stdout.decode(errors="replace")
     if done.returncode:
         tail = "\n".join(output.splitlines()[-SHOWN:])
         raise BenchError(f"{tail}\n{shlex.join(arguments)[:200]} ... failed ({done.returncode})")
@@ -79,8 +86,8 @@ def playbook(path: str, *arguments: str) -> str:
         try:
             return command([str(ROOT / ".venv" / "bin" / "ansible-playbook"), path, "-i", str(INVENTORY), *arguments], environment=environment)
         finally:
-            for socket in Path(control).iterdir():
-                subprocess.run(["ssh", "-O", "exit", "-o", f"ControlPath={socket}", "vm"], capture_output=True, check=False)
+            for master in Path(control).iterdir():
+                subprocess.run(["ssh", "-O", "exit", "-o", f"ControlPath={master}", "vm"], capture_output=True, check=False)
 
 
 def destroy() -> None:
@@ -99,7 +106,7 @@ def answer(vm: VM, path: str, timeout: float = 5) -> tuple[int, bytes]:
     connection = http.client.HTTPSConnection("127.0.0.1", vm.https_port, timeout=timeout, context=UNVERIFIED)
     try:
         # By hand, because the name in TLS must be the site's, which does not resolve here
-        connection.sock = UNVERIFIED.wrap_socket(__import__("socket").create_connection(("127.0.0.1", vm.https_port), timeout), server_hostname=vm.domain)
+        connection.sock = UNVERIFIED.wrap_socket(socket.create_connection(("127.0.0.1", vm.https_port), timeout), server_hostname=vm.domain)
         connection.request("GET", path, headers={"Host": vm.domain})
         response = connection.getresponse()
         return response.status, response.read()

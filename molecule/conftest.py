@@ -1,28 +1,18 @@
-"""What the tests of all scenarios share: requests from outside, as a browser would make them, and the lab's VMs."""
+"""Fixtures of all scenarios."""
 
 from __future__ import annotations
 
 import http.client
-import socket
+import shutil
 import ssl
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+import yaml
+from support import INVENTORY, PEBBLE, ROOT, Answer, Connection, Request, Site, ask, ports
 from testinfra.host import Host
-
-PEBBLE = "https://127.0.0.1:15000"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came back: status, headers (by lower-case name), body, and the TLS connection it came through."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-    certificate: dict[str, object]
 
 
 @pytest.fixture(scope="session")
@@ -32,45 +22,19 @@ def pebble_root() -> str:
         return str(answer.read().decode())
 
 
-def ports(host: Host) -> dict[int, int]:
-    """Ports on 127.0.0.1 that lead to the ports of the VM, by the VM's port."""
-    return {int(guest): int(outer) for outer, guest in host.ansible.get_variables()["lab_publish"].items()}
-
-
-def name_of(host: Host) -> str:
-    """The host's name in the inventory."""
-    return str(host.ansible.get_variables()["inventory_hostname"])
-
-
-class _Connection(http.client.HTTPSConnection):
-    """HTTPS to a published port, under the name of a site."""
-
-    def __init__(self, name: str, port: int, context: ssl.SSLContext) -> None:
-        super().__init__(name, port, timeout=40)
-        self.tls = context
-        self.certificate: dict[str, object] = {}
-
-    def connect(self) -> None:
-        plain = socket.create_connection(("127.0.0.1", self.port), self.timeout)
-        wrapped = self.tls.wrap_socket(plain, server_hostname=self.host)
-        self.certificate = dict(wrapped.getpeercert() or {})
-        self.sock = wrapped
-
-
-Request = Callable[..., Answer]
-
-
 @pytest.fixture
 def https(host: Host, pebble_root: str) -> Request:
     """A function that makes a request to a site of the host; its certificate must chain up to Pebble's root."""
 
-    def request(name: str, path: str = "/", method: str = "GET", headers: dict[str, str] | None = None, body: bytes | None = None, verify: bool = True) -> Answer:
+    def request(
+        name: str, path: str = "/", method: str = "GET", headers: dict[str, str] | None = None, body: bytes | None = None, verify: bool = True
+    ) -> Answer:
         context = ssl.create_default_context(cadata=pebble_root)
         if not verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-        connection = _Connection(name, ports(host)[443], context)
-        return _ask(connection, name, path, method, headers, body, lambda: connection.certificate)
+        connection = Connection(name, ports(host)[443], context)
+        return ask(connection, name, path, method, headers, body, lambda: connection.certificate)
 
     return request
 
@@ -81,24 +45,30 @@ def http_(host: Host) -> Request:
 
     def request(name: str, path: str = "/", method: str = "GET", headers: dict[str, str] | None = None) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", ports(host)[80], timeout=40)
-        return _ask(connection, name, path, method, headers, None, dict)
+        return ask(connection, name, path, method, headers, None, dict)
 
     return request
 
 
-def _ask(
-    connection: http.client.HTTPConnection,
-    name: str,
-    path: str,
-    method: str,
-    headers: dict[str, str] | None,
-    body: bytes | None,
-    certificate: Callable[[], dict[str, object]],
-) -> Answer:
-    try:
-        connection.request(method, path, body=body, headers={"Host": name, **(headers or {})})
-        answer = connection.getresponse()
-        content = answer.read()
-        return Answer(answer.status, {key.lower(): value for key, value in answer.getheaders()}, content, certificate())
-    finally:
-        connection.close()
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """The scenario's own inventory and source, as a copy: deployed unchanged, nothing changes."""
+    variables = yaml.safe_load((INVENTORY / "group_vars" / "all.yml").read_text(encoding="utf-8"))
+    shutil.copytree(ROOT / "app_example", tmp_path / "source", ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache", "instance"))
+    inventory = tmp_path / "inventory"
+    (inventory / "group_vars").mkdir(parents=True)
+    (inventory / "group_vars" / "lab.yml").symlink_to(ROOT / "lab" / "vars.yml")
+    apps = [{**app, "source": str(tmp_path / "source")} for app in variables["apps"]]
+    return Site(inventory, apps, yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8")))
+
+
+@pytest.fixture
+def releases(host: Host) -> Callable[[], tuple[str, str]]:
+    """What is on the host: the live release, and everything on disk and running that a fault could leave behind."""
+
+    def look() -> tuple[str, str]:
+        live = host.check_output("readlink /srv/hello/live.sock")
+        left = host.check_output("systemctl list-units --plain --no-legend --all 'hello@*' | awk '{print $1, $3}'; ls -A /srv/hello")
+        return str(live), str(left)
+
+    return look

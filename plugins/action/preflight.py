@@ -6,7 +6,7 @@ import re
 import time
 from typing import Any
 
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
 SUDO = re.compile(r"sudo|become|not in the sudoers|password is required", re.IGNORECASE)
@@ -29,10 +29,12 @@ class ActionModule(ActionBase):
             result = self._execute_module("plainstack.web.preflight", {**self._task.args, "now": time.time()}, task_vars=variables)
         except AnsibleConnectionFailure as error:
             return self._failed(f"{host} cannot be reached: {error}\n{where}\nNext: '{ssh}' must log in without a question; then run the same command again.")
+        except AnsibleError as error:  # a wrong or missing password for sudo is noticed before the module runs
+            result = {"failed": True, "msg": str(error)}
         if not result.get("failed"):
             return result
         said = "\n".join(str(result.get(key, "")) for key in ("msg", "module_stderr", "module_stdout")).strip()
-        if "memory_mb" in result.get("invocation", {}).get("module_args", {}):
+        if result.get("refused"):
             reasons = "\n".join(f"  - {line}" for line in str(result["msg"]).splitlines())
             return self._failed(f"{host} cannot be deployed to; nothing was touched.\n{reasons}\n{where}\nThen run the same command again.")
         if SUDO.search(said):

@@ -225,6 +225,8 @@ def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
             problems.append(f"{where}: '{prefix}' in 'static' must be a URL prefix such as /static.")
         if not _inside(directory) or not re.fullmatch(r"[\w./@+-]+", directory):
             problems.append(f"{where}: '{directory}' in 'static' must be a directory inside the source.")
+        elif any(f"{directory}/".startswith(f"{shared}/") for shared in app["shared"]):
+            problems.append(f"{where}: '{directory}' is in both 'static' and 'shared', and nginx may not read what is shared; let the app serve it.")
     for directory in app["shared"]:
         if not _inside(directory) or directory.split("/")[0] in RESERVED:
             problems.append(f"{where}: '{directory}' in 'shared' must be a directory inside the source.")

@@ -20,6 +20,10 @@ options:
     type: list
     elements: path
     default: []
+  coming:
+    description: Certificate chains (PEM texts) that the configuration is about to lay down, by their path; they count as there.
+    type: dict
+    default: {}
 attributes:
   check_mode:
     description: Changes nothing in any mode.
@@ -52,7 +56,7 @@ post_quantum:
   returned: always
   type: bool
 present:
-  description: Those of the certificates that are there.
+  description: Those of the certificates that are there or are coming.
   returned: always
   type: list
   elements: path
@@ -66,6 +70,7 @@ trusted:
 import os
 import re
 import subprocess
+import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -100,9 +105,18 @@ def post_quantum() -> bool:
     return "X25519MLKEM768" in subprocess.run(["openssl", "list", "-kem-algorithms"], capture_output=True, text=True, check=False).stdout
 
 
-def trusted(path: str) -> bool:
-    """Whether the host's own certificate store trusts a chain, and it has not expired."""
-    done = subprocess.run(["openssl", "verify", "-CApath", "/etc/ssl/certs", "-untrusted", path, path], capture_output=True, check=False)
+def trusted(path: str, text: str | None) -> bool:
+    """Whether the host's own certificate store trusts a chain, and it has not expired.
+
+    :param path: where the chain is.
+    :param text: the chain itself, where it is not yet at its place.
+    """
+    with tempfile.NamedTemporaryFile("w", encoding="ascii") as stream:
+        if text is not None:
+            stream.write(text)
+            stream.flush()
+            path = stream.name
+        done = subprocess.run(["openssl", "verify", "-CApath", "/etc/ssl/certs", "-untrusted", path, path], capture_output=True, check=False)
     return done.returncode == 0
 
 
@@ -111,10 +125,12 @@ def main() -> None:
         argument_spec={
             "packages": {"type": "list", "elements": "str", "default": []},
             "certificates": {"type": "list", "elements": "path", "default": []},
+            "coming": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
-    present = [path for path in module.params["certificates"] if os.path.exists(path)]
+    coming = module.params["coming"]
+    present = [path for path in module.params["certificates"] if path in coming or os.path.exists(path)]
     module.exit_json(
         changed=False,
         missing=missing(module.params["packages"]),
@@ -122,7 +138,7 @@ def main() -> None:
         ipv6=ipv6(),
         post_quantum=post_quantum(),
         present=present,
-        trusted=[path for path in present if trusted(path)],
+        trusted=[path for path in present if trusted(path, coming.get(path))],
     )
 
 

@@ -44,6 +44,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+refused:
+  description: That the host was measured and found wanting, as against not measured.
+  returned: failure
+  type: bool
 memory_mb:
   description: MiB of memory.
   returned: success
@@ -118,7 +122,7 @@ def main() -> None:
     needs = Needs(given["memory_mb"], given["disk_mb"], given["inodes"], given["clock_skew"])
     found = problems(host, needs)
     if found:
-        module.fail_json(msg="\n".join(found))
+        module.fail_json(msg="\n".join(found), refused=True)
     module.exit_json(changed=False, memory_mb=host.memory_mb, disk_mb=host.disk_mb)
 
 

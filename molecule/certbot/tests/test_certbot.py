@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from conftest import Request, name_of
+from support import Request, name_of
 from testinfra.host import Host
 
 

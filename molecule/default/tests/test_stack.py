@@ -8,10 +8,10 @@ import ssl
 import subprocess
 
 import pytest
-from conftest import Request, name_of, ports
+from support import Request, name_of, ports
 from testinfra.host import Host
 
-SECRET = "it's \"quoted\" $HOME %n \\ #hash `tick`\nand a second line "
+SECRET = 'it\'s "quoted" $HOME %n \\ #hash `tick`\nand a second line '
 
 
 @pytest.fixture
@@ -202,10 +202,13 @@ def test_renewal_is_certbots_timer_alone(host: Host) -> None:
 
 def test_renewed_certificate_is_served(host: Host, https: Request, hello: str) -> None:
     before = https(hello).certificate["serialNumber"]
-    host.check_output("env REQUESTS_CA_BUNDLE=/etc/letsencrypt/acme-server-ca.pem certbot renew --quiet --force-renewal --no-random-sleep-on-renew --cert-name hello")
+    host.check_output(
+        "env REQUESTS_CA_BUNDLE=/etc/letsencrypt/acme-server-ca.pem certbot renew --quiet --force-renewal --no-random-sleep-on-renew --cert-name hello"
+    )
     stored = host.check_output("openssl x509 -noout -serial -in /etc/letsencrypt/live/hello/cert.pem").split("=")[1]
     assert stored != before
-    host.run_expect([0], f"timeout 5 sh -c 'until echo | openssl s_client -connect 127.0.0.1:443 -servername {hello} 2>/dev/null | openssl x509 -noout -serial | grep -q {stored}; do sleep 0.1; done'")
+    served = f"echo | openssl s_client -connect 127.0.0.1:443 -servername {hello} 2>/dev/null | openssl x509 -noout -serial"
+    host.run_expect([0], f"timeout 5 sh -c 'until {served} | grep -q {stored}; do sleep 0.1; done'")
     assert https(hello).certificate["serialNumber"] == stored
 
 
@@ -216,9 +219,9 @@ def test_the_next_boot_of_nginx_would_work(host: Host) -> None:
 def test_each_visit_is_counted_in_the_shared_directory(host: Host, https: Request, hello: str) -> None:
     count = "import sqlite3; print(sqlite3.connect('/srv/hello/shared/hello.sqlite3').execute('SELECT sum(count) FROM visits').fetchone()[0])"
     assert https(hello).status == 200
-    before = int(host.check_output('python3 -c "%s"' % count))
+    before = int(host.check_output(f'python3 -c "{count}"'))
     assert https(hello).status == 200
-    assert int(host.check_output('python3 -c "%s"' % count)) == before + 1
+    assert int(host.check_output(f'python3 -c "{count}"')) == before + 1
 
 
 def test_old_tls_is_not_offered(host: Host, hello: str) -> None:
@@ -226,6 +229,8 @@ def test_old_tls_is_not_offered(host: Host, hello: str) -> None:
     for version in ("-tls1", "-tls1_1"):
         done = subprocess.run(
             ["openssl", "s_client", version, "-cipher", "ALL:@SECLEVEL=0", "-connect", f"127.0.0.1:{port}", "-servername", hello],
-            input=b"", capture_output=True, check=False,
+            input=b"",
+            capture_output=True,
+            check=False,
         )
         assert done.returncode != 0

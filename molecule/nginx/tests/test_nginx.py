@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import Request, name_of
+from support import Request, name_of
 from testinfra.host import Host
 
 

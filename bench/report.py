@@ -1,0 +1,211 @@
+"""The measured figures as docs/benchmarks.md: what, how, and what they do not show."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from deploys import Deploys
+from layers import KILL_AFTER, KILL_CLIENTS, KILL_SECONDS, PROBE_TIMEOUT, PROBES, SLOW_CLIENTS, Layers
+from load import Tally
+from tuned import Throughput
+from vms import FLOOR, ROOT, command, script
+
+
+def machine(load: float) -> list[str]:
+    """Where it was measured, as lines of a list.
+
+    :param load: load average of a minute before the run began.
+    """
+    model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    guest = script(
+        FLOOR,
+        """
+        . /etc/os-release
+        echo "$PRETTY_NAME ($(cat /etc/debian_version)), $(nginx -v 2>&1 | cut -d ' ' -f 3 | tr / ' '),"
+        /srv/hello/venv/bin/python -c 'import gunicorn, importlib.metadata as m, platform; print(
+            f"Gunicorn {gunicorn.__version__}, Flask {m.version(\\"flask\\")}, Python {platform.python_version()}")'
+        """,
+    )
+    ansible = command([f"{ROOT}/.venv/bin/ansible", "--version"]).split("]")[0].replace("[", "")
+    tools = f"{ansible}, {command(['podman', '--version']).strip()}, {command(['h2load', '--version']).strip()}"
+    commit = command(["git", "describe", "--always", "--dirty"]).strip() if (ROOT / ".git").exists() else "without git"
+    return [
+        f"{os.cpu_count()} cores ({model[1] if model else platform.machine()}), {memory:.0f} GiB of memory, Linux {platform.release()}; "
+        f"load {load:.1f} before the run",
+        f"VMs: systemd containers with all the cores and 1 GiB, {' '.join(guest.split())}",
+        f"Controller and load on the same machine: {tools}",
+        f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, commit {commit}",
+    ]
+
+
+def table(head: str, rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; `head` has its columns between bars."""
+    columns = head.split(" | ")
+    lines = [columns, ["---"] + ["--:"] * (len(columns) - 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def runs(values: Sequence[float], digits: int = 1) -> str:
+    """Every value that a median was taken of."""
+    return ", ".join(f"{value:.{digits}f}" for value in values)
+
+
+def aim(holds: bool, text: str) -> str:
+    """An aim and whether it was met."""
+    return f"{text}: {'met' if holds else '**missed**'}"
+
+
+def of_deploys(result: Deploys) -> str:
+    """The table of deploys, and what a release costs."""
+    floor = [watch.first for watch in result.floor]
+    base = median(floor)
+
+    def row(what: str, values: Sequence[float], wanted: str = "") -> list[str]:
+        return [what, f"{median(values):.1f}", f"{median(values) / base:.2f}", runs(values), wanted]
+
+    first = [watch.end for watch in result.first]
+    ratio = median(mine.end / script.first for mine, script in zip(result.first, result.floor, strict=True))
+    return "\n\n".join(
+        [
+            table(
+                "Run | Seconds | To the floor | Each run | Aim",
+                [
+                    row("Floor: a bare shell script, until HTTPS answers", floor),
+                    row("The same with a certificate from certbot", [watch.end for watch in result.floor]),
+                    row("`deploy.yml` on a bare VM, until HTTPS answers", [watch.first for watch in result.first]),
+                    row("`deploy.yml` on a bare VM, whole", first, aim(ratio <= 3, "at most 3 x the floor")),
+                    row("`deploy.yml` after a one-line change", result.change, aim(median(result.change) <= 10, "at most 10 s")),
+                    row("`deploy.yml` with no change", result.nothing, aim(median(result.nothing) <= 8, "at most 8 s")),
+                ],
+            ),
+            table(
+                "A release with unchanged requirements | Median | Each | Aim",
+                [
+                    ["Disk that it does not share, MB", f"{median(result.disk):.2f}", runs(result.disk, 2), aim(median(result.disk) < 1, "under 1")],
+                    ["Seconds to build", f"{median(result.build):.2f}", runs(result.build, 2), aim(median(result.build) < 1, "under 1")],
+                ],
+            ),
+        ]
+    )
+
+
+DEPLOYS_HOW = """\
+How: floor and `deploy.yml` each on a fresh VM, in turn; the script (`bench/floor.sh`) over one SSH session, `deploy.yml` as a user starts it, over \
+new SSH connections every time. A thread asks for `/healthz` over HTTPS every 50 ms. "Whole" is until the command has ended, with the certificate \
+from the ACME server (Pebble) in use. Seconds are medians. Disk is `du` of the newest release after the one before it, so inodes that both have \
+count for the first; time is `build_seconds` in its `release.json`.
+
+What this does not show: the floor has no users, limits, sandbox, health check, renewal hook or rollback, and its packages come from the same mirrors at \
+another moment, so the network's mood is in the ratio. SSH here is over loopback; a server 50 ms away adds its round trips to every task of `deploy.yml` \
+and hardly any to the script. One app on one host; a container boots without a kernel of its own."""
+
+LAYERS_HOW = """\
+How: `flask run` and Gunicorn alone run on a TCP port of the floor's VM, without TLS; the floor (nginx and a plain unit) and the deployed stack over HTTPS. \
+Same app, same environment, and except for `flask run` the same workers (2 a core + 1) with 4 threads each."""
+
+LAYERS_NOT = """\
+What this does not show: Flask's server is threaded, so ten at once do not stop it; what does is everything below. One killed process of each kind, \
+once: what fails are the requests that it was working on, so the number is that of the moment. Load and servers share the cores."""
+
+
+def of_layers(result: Layers) -> str:
+    """The tables of layers."""
+    names = {
+        "flask": "`flask run`",
+        "flask alone": "`flask run --without-threads`",
+        "gunicorn": "Gunicorn alone",
+        "floor": "nginx, Gunicorn in a plain unit",
+        "stack": "Deployed stack",
+    }
+
+    def milliseconds(seconds: float) -> str:
+        return f"{seconds * 1000:.0f} ms" if seconds else "-"
+
+    def killed(name: str, what: str) -> str:
+        tally: Tally | None = result.killed.get((name, what))
+        if tally is None:
+            return "has none"
+        share = f"{tally.failed} of {tally.good + tally.failed} failed"
+        return f"{share}, longest silence {tally.silence:.1f} s" if tally.alive else f"{share}: down until somebody starts it"
+
+    static, nginx = median(result.static["flask"]), median(result.static["nginx"])
+    return "\n\n".join(
+        [
+            table(
+                "Ten requests at once, each of half a second | Median until all are answered | Worst",
+                [[names[name], f"{median(took):.2f} s", f"{max(took):.2f} s"] for name, took in result.ten.items()],
+            ),
+            table(
+                f"{SLOW_CLIENTS} clients that send a byte a second | Quick requests answered without them | With them",
+                [
+                    [names[name], f"{alone} of {PROBES}, {milliseconds(fast)}", f"{beside} of {PROBES}, {milliseconds(slow)}"]
+                    for name, (alone, fast, beside, slow) in result.slow.items()
+                ],
+            ),
+            table(
+                "Static file (`style.css`) | Requests a second | Bytes for a browser",
+                [
+                    ["Through Flask, behind nginx", f"{static:.0f}", str(result.sent["flask"])],
+                    ["From nginx, as deployed", f"{nginx:.0f} ({nginx / static:.0f} x)", f"{result.sent['nginx']} (Brotli)"],
+                ],
+            ),
+            table(
+                "Killed with -9 under load | A worker | The master",
+                [[names[name], killed(name, "worker"), killed(name, "master")] for name in ("flask", "gunicorn", "floor", "stack")],
+            ),
+            f"A quick request counts when it is answered within {PROBE_TIMEOUT:.0f} s; one begins every 100 ms. The kills happen {KILL_AFTER} s into "
+            f"{KILL_SECONDS} s of {KILL_CLIENTS} clients, each asking for 50 ms of work at a time.",
+        ]
+    )
+
+
+def of_tuned(result: Throughput) -> str:
+    """The table of requests a second."""
+    ratio = result.ratio()
+    return "\n\n".join(
+        [
+            table(
+                "Requests a second, over HTTPS | Median | To the best | Each run",
+                [
+                    [f"Best tuned by hand: {result.best}", f"{median(result.tuned):.0f}", "1", runs(result.tuned, 0)],
+                    ["Deployed stack", f"{median(result.deployed):.0f}", f"{ratio:.2f} ({aim(ratio >= 0.95, 'aim 0.95')})", runs(result.deployed, 0)],
+                ],
+            ),
+            "Tried once each to find the best: " + "; ".join(f"{name} {rate:.0f}" for name, rate in result.tried.items()) + ".",
+        ]
+    )
+
+
+TUNED_HOW = """\
+How: `h2load --h1`, 20 kept connections, `/api/whoami`, after a second of warm-up; tuned and deployed in turn on VMs of the same size. The ratio is the \
+median of those of neighbouring runs. Tuned by hand: Gunicorn (gthread, preloaded) on a unix socket behind nginx, with no sandbox, no restart of workers, \
+no security headers and no limits.
+
+What this does not show: an app that does more hides the difference, and h2load takes its part of the same cores."""
+
+
+def document(where: Sequence[str], deploys: Deploys, layers: Layers, tuned: Throughput, seconds: float) -> str:
+    """The whole page."""
+    parts = [
+        "# Benchmarks",
+        f"Written by `make bench` ({seconds / 60:.0f} min); every figure is of one run. Compare within it: seconds depend on the machine, ratios hardly.",
+        "\n".join(f"- {line}" for line in where),
+        "## Deploys",
+        of_deploys(deploys),
+        DEPLOYS_HOW,
+        "## What each layer is for",
+        LAYERS_HOW,
+        of_layers(layers),
+        LAYERS_NOT,
+        "## Beside the best by hand",
+        of_tuned(tuned),
+        TUNED_HOW,
+    ]
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,129 @@
+"""What the tests of all scenarios share: requests from outside, as a browser would make them, and runs of deploy.yml."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import ssl
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from testinfra.host import Host
+
+PEBBLE = "https://127.0.0.1:15000"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: status, headers (by lower-case name), body, and the TLS connection it came through."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    certificate: dict[str, object]
+
+
+def ports(host: Host) -> dict[int, int]:
+    """Ports on 127.0.0.1 that lead to the ports of the VM, by the VM's port."""
+    return {int(guest): int(outer) for outer, guest in host.ansible.get_variables()["lab_publish"].items()}
+
+
+def name_of(host: Host) -> str:
+    """The host's name in the inventory."""
+    return str(host.ansible.get_variables()["inventory_hostname"])
+
+
+class Connection(http.client.HTTPSConnection):
+    """HTTPS to a published port, under the name of a site."""
+
+    def __init__(self, name: str, port: int, context: ssl.SSLContext) -> None:
+        super().__init__(name, port, timeout=40)
+        self.tls = context
+        self.certificate: dict[str, object] = {}
+
+    def connect(self) -> None:
+        plain = socket.create_connection(("127.0.0.1", self.port), self.timeout)
+        wrapped = self.tls.wrap_socket(plain, server_hostname=self.host)
+        self.certificate = dict(wrapped.getpeercert() or {})
+        self.sock = wrapped
+
+
+Request = Callable[..., Answer]
+
+
+def ask(
+    connection: http.client.HTTPConnection,
+    name: str,
+    path: str,
+    method: str,
+    headers: dict[str, str] | None,
+    body: bytes | None,
+    certificate: Callable[[], dict[str, object]],
+) -> Answer:
+    try:
+        connection.request(method, path, body=body, headers={"Host": name, **(headers or {})})
+        answer = connection.getresponse()
+        content = answer.read()
+        return Answer(answer.status, {key.lower(): value for key, value in answer.getheaders()}, content, certificate())
+    finally:
+        connection.close()
+
+
+ROOT = Path(__file__).resolve().parents[1]
+INVENTORY = ROOT / "molecule" / "faults" / "inventory"
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a run of ansible-playbook ended."""
+
+    code: int
+    output: str
+
+
+@dataclass
+class Site:
+    """An inventory and a copy of the app's source, to break one thing in."""
+
+    directory: Path
+    apps: list[dict[str, Any]]
+    hosts: dict[str, Any]
+
+    @property
+    def app(self) -> dict[str, Any]:
+        """The first app."""
+        return self.apps[0]
+
+    @property
+    def source(self) -> Path:
+        """Directory of the app's source."""
+        return self.directory.parent / "source"
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Replace text in a file of the source; it must be there."""
+        path = self.source / name
+        text = path.read_text(encoding="utf-8")
+        assert old in text
+        path.write_text(text.replace(old, new), encoding="utf-8")
+
+    def deploy(self, *arguments: str) -> Run:
+        """Run deploy.yml as a user would."""
+        variables = yaml.safe_load((INVENTORY / "group_vars" / "all.yml").read_text(encoding="utf-8"))
+        (self.directory / "group_vars" / "all.yml").write_text(yaml.safe_dump({**variables, "apps": self.apps}), encoding="utf-8")
+        (self.directory / "hosts.yml").write_text(yaml.safe_dump(self.hosts), encoding="utf-8")
+        done = subprocess.run(
+            [str(ROOT / ".venv/bin/ansible-playbook"), "deploy.yml", "-i", str(self.directory), *arguments],
+            cwd=ROOT,
+            env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        print(done.stdout, done.stderr)  # pytest shows it where the test fails
+        return Run(done.returncode, done.stdout + done.stderr)
