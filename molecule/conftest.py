@@ -68,7 +68,10 @@ def releases(host: Host) -> Callable[[], tuple[str, str]]:
 
     def look() -> tuple[str, str]:
         live = host.check_output("readlink /srv/hello/live.sock")
-        left = host.check_output("systemctl list-units --plain --no-legend --all 'hello@*' | awk '{print $1, $3}'; ls -A /srv/hello")
+        left = host.check_output(
+            "systemctl list-units --plain --no-legend --all 'hello@*' | awk '{print $1, $3}'; ls -A"
+            " /srv/hello /srv/hello/releases /etc/plainstack/hello /etc/systemd/system"
+        )
         return str(live), str(left)
 
     return look

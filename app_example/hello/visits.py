@@ -19,9 +19,7 @@ def connect(database: Path) -> Iterator[sqlite3.Connection]:
         # statement does not wait for a lock; whoever holds it on a new file is doing the same.
         with suppress(sqlite3.OperationalError):
             connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS visits (page TEXT PRIMARY KEY, count INTEGER)"
-        )
+        connection.execute("CREATE TABLE IF NOT EXISTS visits (page TEXT PRIMARY KEY, count INTEGER)")
         yield connection
 
 
@@ -29,8 +27,7 @@ def add(database: Path, page: str) -> int:
     """Count one visit and return the new count, in one statement: no two visits get the same."""
     with connect(database) as connection:
         [(count,)] = connection.execute(
-            "INSERT INTO visits (page, count) VALUES (?, 1)"
-            " ON CONFLICT (page) DO UPDATE SET count = count + 1 RETURNING count",
+            "INSERT INTO visits (page, count) VALUES (?, 1) ON CONFLICT (page) DO UPDATE SET count = count + 1 RETURNING count",
             (page,),
         )
     return int(count)

@@ -204,9 +204,7 @@ def test_slow_sleeps(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "slept"), [("?seconds=0", 0), ("?seconds=60", 60), ("", 0.5)])
-def test_slow_bounds(
-    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, seconds: str, slept: float
-) -> None:
+def test_slow_bounds(client: FlaskClient, monkeypatch: pytest.MonkeyPatch, seconds: str, slept: float) -> None:
     naps: list[float] = []
     monkeypatch.setattr("hello.views.time.sleep", naps.append)
     assert client.get(f"/slow{seconds}").status_code == 200

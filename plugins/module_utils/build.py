@@ -19,6 +19,7 @@ from typing import Any
 from ansible_collections.plainstack.web.plugins.module_utils.archive import escapes
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory, read, write
 
+SYSTEM_PYTHON = "/usr/bin/python3"
 OLDEST_GUNICORN = (23, 0)
 
 
@@ -53,6 +54,8 @@ def same(plan: Plan, identifier: str) -> bool:
     story = plan.app.story(identifier)
     if story.get("digest") != plan.digest or story.get("config") != plan.config:
         return False
+    if plan.python == "system" and not os.path.realpath(SYSTEM_PYTHON).endswith(f"python{story.get('python', '').rsplit('.', 1)[0]}"):
+        return False  # Debian was upgraded: an environment works only with the version that it was made for
     return read(plan.app.environment(identifier)) == plan.environment
 
 
@@ -76,8 +79,7 @@ def sweep(app: App) -> list[str]:
     spare = {*app.complete(), app.live_id()}
     halves = [entry.name for entry in os.scandir(app.releases) if entry.is_dir(follow_symlinks=False) and entry.name not in spare]
     for name in halves:
-        shutil.rmtree(app.release(name))
-        shutil.rmtree(os.path.join(app.settings, name), ignore_errors=True)
+        app.remove(name)
     return halves
 
 
@@ -115,7 +117,7 @@ def lock_kind(name: str, text: str) -> tuple[str, bool]:
 def commands(plan: Plan, kind: str, hashed: bool) -> list[list[str]]:
     """The uv commands that make the environment."""
     release = plan.app.release(plan.identifier)
-    interpreter = "/usr/bin/python3" if plan.python == "system" else plan.python
+    interpreter = SYSTEM_PYTHON if plan.python == "system" else plan.python
     managed = "--no-managed-python" if plan.python == "system" else "--managed-python"
     venv = [plan.uv, "venv", "--quiet", managed, "--no-python-downloads", "--python", interpreter, f"{release}/.venv"]
     if kind == "project":

@@ -21,6 +21,7 @@ LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DOMAIN = re.compile(rf"({LABEL}\.)+{LABEL}")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SIZE = re.compile(r"[1-9][0-9]*[km]?")
+MEMORY = re.compile(r"[1-9][0-9]*[KMGT]|[1-9][0-9]?%|100%|infinity")
 URL_PREFIX = re.compile(r"/[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*")
 URL_PATH = re.compile(r"/[A-Za-z0-9._~/%-]*(\?[A-Za-z0-9._~/%&=-]*)?")
 PYTHON = re.compile(r"3\.([0-9]{1,2})(\.[0-9]{1,2})?")
@@ -117,6 +118,23 @@ SPEC: dict[str, dict[str, Any]] = {
         "maximum": 3600,
         "description": "Seconds that a request may take; nginx answers 504 after it, and a stopping release waits that long.",
     },
+    "max_requests": {
+        "type": "int",
+        "default": 1000,
+        "minimum": 0,
+        "maximum": 10_000_000,
+        "description": "Requests after which a worker is replaced, give or take a tenth, so that slow leaks stay small; 0 is never.",
+    },
+    "memory_max": {
+        "type": "str",
+        "default": "80%",
+        "description": "Most memory of a release's processes together, as systemd's `MemoryMax` takes it: `512M`, `2G`, `80%` or `infinity`.",
+    },
+    "preload": {
+        "type": "bool",
+        "default": True,
+        "description": "Import the app once, before the workers are forked: less memory. Off for an app that cannot be forked after its import.",
+    },
     "body_size": {
         "type": "str",
         "default": "10m",
@@ -138,10 +156,11 @@ TYPES: dict[str, Any] = {
     "str": (str,),
     "path": (str,),
     "int": (int,),
+    "bool": (bool,),
     "list": (list, tuple),
     "dict": (Mapping,),
 }
-WORDS = {"str": "text", "path": "a path", "int": "a whole number", "list": "a list", "dict": "a mapping"}
+WORDS = {"str": "text", "path": "a path", "int": "a whole number", "bool": "true or false", "list": "a list", "dict": "a mapping"}
 
 
 class DefinitionError(ValueError):
@@ -171,7 +190,7 @@ def _check_types(app: Mapping[str, Any], where: str) -> list[str]:
         rule = SPEC[key]
         if value is None:
             continue
-        if not isinstance(value, TYPES[rule["type"]]) or isinstance(value, bool):
+        if not isinstance(value, TYPES[rule["type"]]) or (isinstance(value, bool) and rule["type"] != "bool"):
             # YAML reads `3.10` as 3.1 and `on` as true, so what was read is no advice on what to write
             hint = "; put it in quotes" if rule["type"] == "str" and isinstance(value, int | float) else ""
             found = "" if rule.get("no_log") else f", not {value!r}"
@@ -205,6 +224,7 @@ def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
     patterns = (
         ("name", NAME, "must be 2 to 31 lower-case letters, digits and hyphens, beginning with a letter"),
         ("module", MODULE, "must be 'package.module:object', such as 'wsgi:app'"),
+        ("memory_max", MEMORY, "must be a size for systemd, such as 512M, 2G, 80% or infinity"),
         ("body_size", SIZE, "must be a number of bytes, or one with k or m, such as 10m"),
         ("health_path", URL_PATH, "must be a path of the app, such as /healthz"),
     )

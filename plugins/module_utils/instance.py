@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
+import json
 import os
-import shutil
 import socket
 import ssl
 import subprocess
 import time
 from dataclasses import dataclass
 
-from ansible_collections.plainstack.web.plugins.module_utils.layout import App, relink
+from ansible_collections.plainstack.web.plugins.module_utils.layout import App, relink, write
 
 UNITS = "/etc/systemd/system"
 WELL = range(200, 400)
@@ -77,14 +76,14 @@ def systemctl(*arguments: str, check: bool = True) -> str:
 
 
 def _state(unit: str) -> dict[str, str]:
-    shown = systemctl("show", unit, "--property=ActiveState,SubState,NRestarts,Result,ExecMainStatus")
+    shown = systemctl("show", unit, "--property=ActiveState,NRestarts")
     return dict(line.split("=", 1) for line in shown.splitlines())
 
 
 def log(unit: str, lines: int = 25) -> str:
     """The last lines that a unit wrote to the journal."""
     command = ["journalctl", f"--unit={unit}", "--output=cat", "--no-pager", f"--lines={lines}"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip("\n")
 
 
 def running(app: App) -> list[str]:
@@ -117,7 +116,7 @@ def gate(app: App, identifier: str, health: Health) -> None:
     while (left := deadline - time.monotonic()) > 0:
         state = _state(unit)
         if state["ActiveState"] == "failed" or int(state["NRestarts"]) > 0:
-            raise _failure(app, identifier, f"its process ended with status {state['ExecMainStatus']} ({state['Result']}) while starting")
+            raise _failure(app, identifier, "its process ended while starting")
         if state["ActiveState"] == "active":
             try:
                 status = _ask(_UnixConnection(app.socket(identifier), left), health)
@@ -153,13 +152,18 @@ def start(app: App, identifier: str, health: Health) -> bool:
 
 
 def discard(app: App, identifier: str) -> None:
-    """Stop an instance that has no traffic, at once."""
+    """Stop an instance that has no traffic, at once, and remove its release unless it has been live before.
+
+    A release that never worked is nothing to go back to, and must not push out the good ones when old ones are removed.
+    """
     service, listener = app.unit(identifier, "service"), app.unit(identifier, "socket")
     systemctl("disable", "--quiet", service, listener, check=False)
     systemctl("stop", listener, check=False)
     systemctl("kill", "--signal=KILL", service, check=False)
     systemctl("stop", service, check=False)
     systemctl("reset-failed", service, listener, check=False)
+    if identifier in app.complete() and "went_live" not in app.story(identifier):
+        app.remove(identifier)
 
 
 def _point(app: App, identifier: str) -> None:
@@ -199,17 +203,19 @@ def switch(app: App, identifier: str, health: Health, through_nginx: bool) -> bo
     elif os.path.realpath(app.live) != app.release(identifier):
         relink(app.live, app.release(identifier))
         changed = True
-    if not through_nginx:
-        return changed
     try:
-        confirm(app, identifier, health)
+        if through_nginx:
+            confirm(app, identifier, health)
     except InstanceError as error:
         if before in ("", identifier):
             raise
         _point(app, before)
-        systemctl("disable", "--quiet", service, listener, check=False)
         discard(app, identifier)
         raise InstanceError(f"{error}\nThe traffic is back on {before}.") from error
+    story = app.story(identifier)
+    if "went_live" not in story:
+        story["went_live"] = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        write(app.marker(identifier), json.dumps(story, indent=2, sort_keys=True) + "\n")
     return changed
 
 
@@ -256,8 +262,5 @@ def prune(app: App, keep: int) -> list[str]:
     spare = set(complete[::-1][:keep]) | {app.live_id()} | set(running(app))
     gone = [identifier for identifier in complete if identifier not in spare]
     for identifier in gone:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(app.marker(identifier))
-        for path in (app.release(identifier), os.path.dirname(app.environment(identifier)), app.drop_in(identifier)):
-            shutil.rmtree(path, ignore_errors=True)
+        app.remove(identifier)
     return gone

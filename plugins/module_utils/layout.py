@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -87,6 +88,13 @@ class App:
         with open(self.marker(identifier), encoding="utf-8") as stream:
             story: dict[str, Any] = json.load(stream)
         return story
+
+    def remove(self, identifier: str) -> None:
+        """Remove all that belongs to a release; first what makes it count as complete."""
+        with contextlib.suppress(OSError):
+            os.unlink(self.marker(identifier))
+        for path in (self.release(identifier), os.path.dirname(self.environment(identifier)), self.drop_in(identifier)):
+            shutil.rmtree(path, ignore_errors=True)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

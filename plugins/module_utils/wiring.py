@@ -6,7 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 # What a new release is made for besides code and environment; the rest is nginx's and takes effect with a reload
-OF_THE_RELEASE = ("module", "python", "requirements", "shared", "health_path", "start_timeout", "workers", "threads", "timeout")
+OF_THE_RELEASE = (
+    "module",
+    "python",
+    "requirements",
+    "shared",
+    "health_path",
+    "start_timeout",
+    "workers",
+    "threads",
+    "timeout",
+    "max_requests",
+    "memory_max",
+    "preload",
+)
 
 
 def release_config(app: Mapping[str, Any], version: str) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def test_installed_playbook_is_found_with_all_its_roles(installed: Path) -> None
         "ansible-playbook", "plainstack.web.deploy", "-i", "hosts.yml", "--syntax-check",
         cwd=installed, ANSIBLE_COLLECTIONS_PATH=str(installed), ANSIBLE_CONFIG=str(installed / "ansible.cfg"),
     )  # fmt: skip
-    assert "playbook: plainstack.web.deploy" in said
+    assert f"playbook: {installed}/ansible_collections/plainstack/web/playbooks/deploy.yml" in said
 
 
 def test_installed_tasks_are_all_there(installed: Path) -> None:
@@ -73,6 +73,14 @@ def test_installed_tasks_are_all_there(installed: Path) -> None:
 
 @pytest.mark.parametrize("role", ["python", "release", "gunicorn", "nginx", "certbot"])
 def test_roles_are_documented(installed: Path, role: str) -> None:
-    said = run("ansible-doc", "-t", "role", f"plainstack.web.{role}", cwd=installed, ANSIBLE_COLLECTIONS_PATH=str(installed), ANSIBLE_CONFIG=str(installed / "ansible.cfg"))
+    said = run(
+        "ansible-doc",
+        "-t",
+        "role",
+        f"plainstack.web.{role}",
+        cwd=installed,
+        ANSIBLE_COLLECTIONS_PATH=str(installed),
+        ANSIBLE_CONFIG=str(installed / "ansible.cfg"),
+    )
     assert f"> ROLE: plainstack.web.{role}" in said or f"> ROLE: *plainstack.web.{role}*" in said
     assert f"{role}_" in said

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.plainstack.web.plugins.module_utils import build as build_module
 from ansible_collections.plainstack.web.plugins.module_utils.build import (
     BuildError,
     Plan,
@@ -43,7 +44,10 @@ esac
 
 
 @pytest.fixture
-def plan(app: App, tmp_path: Path) -> Plan:
+def plan(app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    (tmp_path / "python3.13").touch()
+    (tmp_path / "python3").symlink_to("python3.13")
+    monkeypatch.setattr(build_module, "SYSTEM_PYTHON", str(tmp_path / "python3"))
     uv = tmp_path / "uv"
     uv.write_text(UV.format(python=sys.executable, version="23.0.0"))
     uv.chmod(0o755)
@@ -68,7 +72,7 @@ def release(plan: Plan, identifier: str, live: bool = False, environment: str = 
     os.makedirs(plan.app.release(identifier))
     os.makedirs(os.path.dirname(plan.app.environment(identifier)))
     write(plan.app.environment(identifier), environment)
-    write(plan.app.marker(identifier), json.dumps({"digest": plan.digest, "config": plan.config, **story}))
+    write(plan.app.marker(identifier), json.dumps({"digest": plan.digest, "config": plan.config, "python": "3.13.5", **story}))
     if live:
         relink(plan.app.live_socket, plan.app.socket(identifier))
 
@@ -116,15 +120,13 @@ def test_commands_install(plan: Plan, name: str, kind: str, hashed: bool, expect
 
 
 @pytest.mark.parametrize(
-    ("python", "expected"),
-    [
-        ("system", ["--no-managed-python", "--no-python-downloads", "--python", "/usr/bin/python3"]),
-        ("3.13.1", ["--managed-python", "--no-python-downloads", "--python", "3.13.1"]),
-    ],
+    ("python", "managed"),
+    [("system", "--no-managed-python"), ("3.13.1", "--managed-python")],
 )
-def test_commands_venv(plan: Plan, python: str, expected: list[str]) -> None:
+def test_commands_venv(plan: Plan, python: str, managed: str) -> None:
     venv = commands(replace(plan, python=python), "requirements", True)[0]
-    assert venv == [plan.uv, "venv", "--quiet", *expected, f"{plan.app.release(NEW)}/.venv"]
+    interpreter = build_module.SYSTEM_PYTHON if python == "system" else python
+    assert venv == [plan.uv, "venv", "--quiet", managed, "--no-python-downloads", "--python", interpreter, f"{plan.app.release(NEW)}/.venv"]
 
 
 @pytest.mark.parametrize(
@@ -132,10 +134,11 @@ def test_commands_venv(plan: Plan, python: str, expected: list[str]) -> None:
     [
         ({}, OLD),
         ({"digest": "other"}, ""),
+        ({"python": "3.11.2"}, ""),
         ({"config": {"module": "other:app"}}, ""),
         ({"environment": 'A="2"\n'}, ""),
     ],
-    ids=["same", "other code", "other config", "other environment"],
+    ids=["same", "other code", "other Python", "other config", "other environment"],
 )
 def test_find(plan: Plan, story: dict[str, Any], found: str) -> None:
     release(plan, OLD, **story)
