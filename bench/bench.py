@@ -58,9 +58,9 @@ def main() -> int:
         try:
             with tempfile.TemporaryDirectory(prefix="plainstack-bench-") as work:
                 of_deploys = deploys.measure(Path(work), fresh=1 if quick else 3, again=1 if quick else 3)
+            machine = report.machine(load)
             of_layers = layers.measure(repeats=1 if quick else 3, seconds=1 if quick else 3)
             of_tuned = tuned.measure(rounds=1 if quick else 5, seconds=1 if quick else 5)
-            machine = report.machine(load)
         finally:
             vms.destroy()
     except vms.BenchError as error:

@@ -11,24 +11,30 @@ from vms import FLOOR, STACK, script
 PATH = "/api/whoami"  # the app's cheapest answer: the less the app does, the more its servers count
 
 
+PER_CORE = "$(nproc)"
+BUFFERED = "/var/log/nginx/access.log combined buffer=64k flush=5s"
+
+
 @dataclass(frozen=True)
 class Tuning:
-    """One way to set up the floor's nginx and Gunicorn. `workers` as a shell expression."""
+    """One way to set up the floor's nginx and Gunicorn: `workers` as a shell expression, `keepalive` as nginx's connections
+    to Gunicorn that stay open, `connection` as the header that it sends to Gunicorn."""
 
     name: str
     workers: str = "$((2 * $(nproc) + 1))"
     threads: int = 4
-    keepalive: bool = False
+    keepalive: int = 0
+    connection: str = '""'
     access_log: str = "/var/log/nginx/access.log"
 
 
 TUNINGS = (
-    Tuning("as deployed"),
-    Tuning("upstream keep-alive", keepalive=True),
-    Tuning("a worker a core", workers="$(nproc)"),
-    Tuning("a worker a core, upstream keep-alive", workers="$(nproc)", keepalive=True),
-    Tuning("buffered access log", access_log="/var/log/nginx/access.log combined buffer=64k flush=5s"),
-    Tuning("buffered access log, upstream keep-alive", keepalive=True, access_log="/var/log/nginx/access.log combined buffer=64k flush=5s"),
+    Tuning("upstream without keep-alive"),
+    Tuning("upstream with `Connection: close`", connection="close"),
+    Tuning("upstream keep-alive", keepalive=32),
+    Tuning("upstream keep-alive, a worker a core", keepalive=32, workers=PER_CORE),
+    Tuning("upstream keep-alive, buffered access log", keepalive=32, access_log=BUFFERED),
+    Tuning("upstream keep-alive, a worker a core with 10 threads, buffered access log", PER_CORE, 10, keepalive=32, access_log=BUFFERED),
 )
 
 
@@ -62,7 +68,7 @@ UNIT
         cat >/etc/nginx/sites-available/hello <<'SITE'
 upstream hello {{
     server unix:/run/hello/hello.sock fail_timeout=0;
-    {"keepalive 32;" if tuning.keepalive else ""}
+    {f"keepalive {tuning.keepalive};" if tuning.keepalive else ""}
 }}
 server {{
     listen 443 ssl default_server;
@@ -75,7 +81,7 @@ server {{
     location / {{
         proxy_pass http://hello;
         proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        proxy_set_header Connection {tuning.connection};
         proxy_set_header Host $host;
         proxy_set_header X-Forwarded-For $remote_addr;
         proxy_set_header X-Forwarded-Proto $scheme;

@@ -43,6 +43,7 @@ class Plan:
     config: Mapping[str, Any]
     environment: str
     shared: tuple[str, ...] = ()
+    static: Mapping[str, str] = field(default_factory=dict)
     story: Mapping[str, Any] = field(default_factory=dict)
     uv: str = "/opt/plainstack/uv/bin/uv"
     cache: str = "/var/cache/plainstack/uv"
@@ -119,11 +120,13 @@ def commands(plan: Plan, kind: str, hashed: bool) -> list[list[str]]:
     release = plan.app.release(plan.identifier)
     interpreter = SYSTEM_PYTHON if plan.python == "system" else plan.python
     managed = "--no-managed-python" if plan.python == "system" else "--managed-python"
-    venv = [plan.uv, "venv", "--quiet", managed, "--no-python-downloads", "--python", interpreter, f"{release}/.venv"]
+    venv = [plan.uv, "venv", "--quiet", "--no-config", managed, "--no-python-downloads", "--python", interpreter, f"{release}/.venv"]
     if kind == "project":
         directory = os.path.dirname(os.path.join(release, plan.requirements))
-        return [venv, [plan.uv, "sync", "--quiet", "--locked", "--no-dev", "--no-editable", "--directory", directory]]
-    pip = [plan.uv, "pip", "sync" if hashed else "install", "--quiet", "--python", f"{release}/.venv/bin/python"]
+        # With the project's own [tool.uv], which the lock was made with; but never with another interpreter
+        python = ["--python", f"{release}/.venv/bin/python", "--no-python-downloads"]
+        return [venv, [plan.uv, "sync", "--quiet", "--locked", "--no-dev", "--no-editable", *python, "--directory", directory]]
+    pip = [plan.uv, "pip", "sync" if hashed else "install", "--quiet", "--no-config", "--python", f"{release}/.venv/bin/python"]
     if kind == "source":
         return [venv, [*pip, "--requirements", plan.requirements]]
     return [venv, [*pip, *(["--require-hashes"] if hashed and kind == "requirements" else []), *(["--requirements"] if not hashed else []), plan.requirements]]
@@ -137,7 +140,6 @@ def _run(plan: Plan, command: list[str]) -> None:
         "LANG": "C.UTF-8",
         "UV_CACHE_DIR": plan.cache,
         "UV_SYSTEM_CERTS": "1",
-        "UV_NO_CONFIG": "1",
         "UV_PROJECT_ENVIRONMENT": f"{release}/.venv",
         "UV_PYTHON_INSTALL_DIR": "/opt/plainstack/python",
         **plan.build_environment,
@@ -206,6 +208,17 @@ def _link_shared(plan: Plan, uid: int, gid: int) -> None:
         os.symlink(target, link)
 
 
+def _link_static(plan: Plan) -> None:
+    """Links at .static/<URL prefix>: nginx's configuration stays the same where a release moves a directory."""
+    release = plan.app.release(plan.identifier)
+    for prefix, directory in plan.static.items():
+        if not os.path.isdir(f"{release}/{directory}"):
+            raise BuildError(f"{plan.app.name}: '{directory}' in 'static' is not in the archive; is it ignored by git?")
+        link = f"{release}/.static{prefix}"
+        os.makedirs(os.path.dirname(link), exist_ok=True)
+        os.symlink(f"{release}/{directory}", link)
+
+
 def build(plan: Plan, archive: str, uid: int, gid: int) -> list[str]:
     """Build the release. Half of it is never taken for a whole one: release.json is written last.
 
@@ -238,6 +251,7 @@ def build(plan: Plan, archive: str, uid: int, gid: int) -> list[str]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{release}/.venv/.lock")  # uv leaves it world-writable
         _link_shared(plan, uid, gid)
+        _link_static(plan)
         make_directory(os.path.dirname(app.environment(plan.identifier)))
         write(app.environment(plan.identifier), plan.environment, 0o600)
         version = subprocess.run([f"{release}/.venv/bin/python", "-V"], capture_output=True, text=True, check=True)

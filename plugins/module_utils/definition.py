@@ -18,7 +18,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.archive import RESE
 NAME = re.compile(r"[a-z][a-z0-9-]{0,29}[a-z0-9]")
 MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-DOMAIN = re.compile(rf"({LABEL}\.)+{LABEL}")
+DOMAIN = re.compile(rf"({LABEL}\.)+(?![0-9]+$){LABEL}")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SIZE = re.compile(r"[1-9][0-9]*[km]?")
 MEMORY = re.compile(r"[1-9][0-9]*[KMGT]|[1-9][0-9]?%|100%|infinity")
@@ -245,8 +245,10 @@ def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
             problems.append(f"{where}: '{prefix}' in 'static' must be a URL prefix such as /static.")
         if not _inside(directory) or not re.fullmatch(r"[\w./@+-]+", directory):
             problems.append(f"{where}: '{directory}' in 'static' must be a directory inside the source.")
-        elif any(f"{directory}/".startswith(f"{shared}/") for shared in app["shared"]):
-            problems.append(f"{where}: '{directory}' is in both 'static' and 'shared', and nginx may not read what is shared; let the app serve it.")
+        elif any(f"{directory}/".startswith(f"{shared}/") or f"{shared}/".startswith(f"{directory}/") for shared in app["shared"]):
+            problems.append(
+                f"{where}: '{directory}' and a directory of 'shared' lie in each other, and nginx may not read what is shared; let the app serve it."
+            )
     for directory in app["shared"]:
         if not _inside(directory) or directory.split("/")[0] in RESERVED:
             problems.append(f"{where}: '{directory}' in 'shared' must be a directory inside the source.")

@@ -131,12 +131,15 @@ def gate(app: App, identifier: str, health: Health) -> None:
 
 
 def start(app: App, identifier: str, health: Health) -> bool:
-    """Start an instance beside whatever runs and gate it; whether it had to be started.
+    """Start an instance beside the live one and gate it; whether it had to be started.
 
+    Others that a failed run started and never switched to are stopped first: they would fill the memory.
     One that fails is stopped again, unless it is the live one, which systemd goes on restarting.
     """
     service, listener = app.unit(identifier, "service"), app.unit(identifier, "socket")
     fresh = _state(service)["ActiveState"] != "active"
+    for stray in set(running(app)) - {identifier, app.live_id()}:
+        discard(app, stray)
     # Also forgets the restarts of its past, which are no failure of today
     systemctl("reset-failed", service, listener, check=False)
     if fresh:
@@ -198,6 +201,7 @@ def switch(app: App, identifier: str, health: Health, through_nginx: bool) -> bo
     service, listener = app.unit(identifier, "service"), app.unit(identifier, "socket")
     changed = before != identifier or not all(os.path.lexists(f"{UNITS}/{link}") for link in _enabled(app, identifier))
     if changed:
+        start(app, identifier, health)  # it may have died since it was started: nothing gets traffic unasked
         systemctl("enable", "--quiet", service, listener)
         _point(app, identifier)
     elif os.path.realpath(app.live) != app.release(identifier):

@@ -23,6 +23,7 @@ class Host:
     inodes: int
     clock_skew: float
     listeners: dict[int, str]
+    foreign_sites: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ def problems(host: Host, needs: Needs) -> list[str]:
         found.append(f"{host.inodes} inodes are free for /srv; {needs.inodes} are needed (preflight_inodes). Remove small files, or make a larger file system.")
     if abs(host.clock_skew) > needs.clock_skew:
         found.append(f"its clock differs from this machine's by {round(host.clock_skew)} s; certificates need the right time. 'timedatectl' shows it.")
+    if host.foreign_sites:
+        found.append(
+            f"nginx serves sites of its own there ({', '.join(host.foreign_sites)} in /etc/nginx/sites-enabled), which would go dark. "
+            "Use another host, or give the sites up: 'sudo rm /etc/nginx/sites-enabled/NAME'."
+        )
     found += [
         f"port {port} is taken by {program}, and nginx needs it. Stop and disable it: 'sudo systemctl disable --now {program}'."
         for port, program in sorted(host.listeners.items())

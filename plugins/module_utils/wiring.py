@@ -10,6 +10,7 @@ OF_THE_RELEASE = (
     "module",
     "python",
     "requirements",
+    "static",
     "shared",
     "health_path",
     "start_timeout",
@@ -44,7 +45,7 @@ def site(app: Mapping[str, Any]) -> dict[str, Any]:
         "socket": f"/srv/{name}/live.sock",
         "certificate": certificate,
         "certificate_key": key,
-        "static": {prefix: f"/srv/{name}/live/{directory}" for prefix, directory in app["static"].items()},
+        "static": {prefix: f"/srv/{name}/live/.static{prefix}" for prefix in app["static"]},
         "timeout": app["timeout"],
         "body_size": app["body_size"],
     }

@@ -109,8 +109,8 @@ def main() -> None:
     app, identifier = App(given["app"]), given["id"]
     health = Health(given["health_path"], given["host"], given["start_timeout"])
     if module.check_mode:
-        reached = app.live_id() if given["state"] == "live" else identifier in running(app)
-        module.exit_json(changed=reached not in (identifier, True))
+        reached = app.live_id() == identifier if given["state"] == "live" else identifier in running(app)
+        module.exit_json(changed=not reached)
     began = time.monotonic()
     result = {}
     try:

@@ -94,6 +94,13 @@ def listeners() -> dict[int, str]:
     return found
 
 
+def foreign_sites() -> tuple[str, ...]:
+    """Sites of an nginx that Plainstack has not configured; it would replace their nginx.conf."""
+    if os.path.exists("/var/lib/plainstack/configuration/nginx") or not os.path.isdir("/etc/nginx/sites-enabled"):
+        return ()
+    return tuple(sorted(set(os.listdir("/etc/nginx/sites-enabled")) - {"default"}))
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -121,6 +128,7 @@ def main() -> None:
         inodes=disk.f_favail if disk.f_files else given["inodes"],  # some file systems do not count inodes
         clock_skew=time.time() - given["now"] if given["now"] else 0.0,
         listeners=listeners(),
+        foreign_sites=foreign_sites(),
     )
     needs = Needs(given["memory_mb"], given["disk_mb"], given["inodes"], given["clock_skew"])
     found = problems(host, needs)

@@ -54,6 +54,10 @@ options:
     type: list
     elements: str
     default: []
+  static:
+    description: Directories in the release that nginx serves, by their URL prefix; C(.static/<prefix>) in the release leads to them.
+    type: dict
+    default: {}
   story:
     description: What C(release.json) says besides, such as the revision and who deployed.
     type: dict
@@ -101,6 +105,7 @@ built:
 """
 
 import base64
+import grp
 import json
 import os
 import pwd
@@ -117,6 +122,8 @@ def owner(module: AnsibleModule, app: App) -> pwd.struct_passwd | None:
     try:
         user = pwd.getpwnam(app.name)
     except KeyError:
+        if app.name in {group.gr_name for group in grp.getgrall()}:
+            module.fail_json(msg=f"The system has a group {app.name}, whose rights the app would get; give the app another 'name'.")
         return None
     if user.pw_dir != app.root:
         module.fail_json(msg=f"The user {app.name} belongs to something else (its home is {user.pw_dir}); give the app another 'name'.")
@@ -140,6 +147,7 @@ def main() -> None:
             "config": {"type": "dict", "default": {}},
             "environment": {"type": "raw", "default": "", "no_log": True},
             "shared": {"type": "list", "elements": "str", "default": []},
+            "static": {"type": "dict", "default": {}},
             "story": {"type": "dict", "default": {}},
             "uv": {"type": "path", "default": "/opt/plainstack/uv/bin/uv"},
             "build_environment": {"type": "raw", "default": "", "no_log": True},
@@ -158,6 +166,7 @@ def main() -> None:
         config=given["config"],
         environment=decode(given["environment"]),
         shared=tuple(given["shared"]),
+        static=given["static"],
         story=given["story"],
         uv=given["uv"],
         build_environment=json.loads(decode(given["build_environment"]) or "{}"),

@@ -97,21 +97,42 @@ def test_lock_kind(name: str, text: str, expected: tuple[str, bool]) -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "hashed", "expected"),
     [
-        ("backend/uv.lock", "project", True, ["sync", "--quiet", "--locked", "--no-dev", "--no-editable", "--directory", "{release}/backend"]),
-        ("pylock.toml", "pylock", True, ["pip", "sync", "--quiet", "--python", "{release}/.venv/bin/python", "pylock.toml"]),
+        (
+            "backend/uv.lock",
+            "project",
+            True,
+            [
+                "sync",
+                "--quiet",
+                "--locked",
+                "--no-dev",
+                "--no-editable",
+                "--python",
+                "{release}/.venv/bin/python",
+                "--no-python-downloads",
+                "--directory",
+                "{release}/backend",
+            ],
+        ),
+        ("pylock.toml", "pylock", True, ["pip", "sync", "--quiet", "--no-config", "--python", "{release}/.venv/bin/python", "pylock.toml"]),
         (
             "requirements.txt",
             "requirements",
             True,
-            ["pip", "sync", "--quiet", "--python", "{release}/.venv/bin/python", "--require-hashes", "requirements.txt"],
+            ["pip", "sync", "--quiet", "--no-config", "--python", "{release}/.venv/bin/python", "--require-hashes", "requirements.txt"],
         ),
         (
             "requirements.txt",
             "requirements",
             False,
-            ["pip", "install", "--quiet", "--python", "{release}/.venv/bin/python", "--requirements", "requirements.txt"],
+            ["pip", "install", "--quiet", "--no-config", "--python", "{release}/.venv/bin/python", "--requirements", "requirements.txt"],
         ),
-        ("pyproject.toml", "source", False, ["pip", "install", "--quiet", "--python", "{release}/.venv/bin/python", "--requirements", "pyproject.toml"]),
+        (
+            "pyproject.toml",
+            "source",
+            False,
+            ["pip", "install", "--quiet", "--no-config", "--python", "{release}/.venv/bin/python", "--requirements", "pyproject.toml"],
+        ),
     ],
 )
 def test_commands_install(plan: Plan, name: str, kind: str, hashed: bool, expected: list[str]) -> None:
@@ -126,7 +147,7 @@ def test_commands_install(plan: Plan, name: str, kind: str, hashed: bool, expect
 def test_commands_venv(plan: Plan, python: str, managed: str) -> None:
     venv = commands(replace(plan, python=python), "requirements", True)[0]
     interpreter = build_module.SYSTEM_PYTHON if python == "system" else python
-    assert venv == [plan.uv, "venv", "--quiet", managed, "--no-python-downloads", "--python", interpreter, f"{plan.app.release(NEW)}/.venv"]
+    assert venv == [plan.uv, "venv", "--quiet", "--no-config", managed, "--no-python-downloads", "--python", interpreter, f"{plan.app.release(NEW)}/.venv"]
 
 
 @pytest.mark.parametrize(
@@ -282,3 +303,16 @@ def test_a_failed_build_leaves_nothing_behind(plan: Plan, tmp_path: Path, files:
         build(plan, archive(tmp_path, files), 0, 0)
     assert message in str(error.value)
     assert (os.listdir(plan.app.releases), os.listdir(plan.app.settings)) == ([OLD], [OLD])
+
+
+def test_static_links_stay_where_a_release_moves_the_directory(plan: Plan) -> None:
+    for directory in ("web/static", "media"):
+        os.makedirs(f"{plan.app.release(NEW)}/{directory}")
+    build_module._link_static(replace(plan, static={"/static": "web/static", "/media/files": "media"}))
+    assert os.path.realpath(f"{plan.app.release(NEW)}/.static/static") == f"{plan.app.release(NEW)}/web/static"
+    assert os.path.realpath(f"{plan.app.release(NEW)}/.static/media/files") == f"{plan.app.release(NEW)}/media"
+
+
+def test_a_static_directory_that_git_ignores_is_an_error(plan: Plan) -> None:
+    with pytest.raises(BuildError, match="'web/static' in 'static' is not in the archive"):
+        build_module._link_static(replace(plan, static={"/static": "web/static"}))

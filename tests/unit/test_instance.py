@@ -215,9 +215,12 @@ def test_the_live_instance_is_never_stopped_by_its_gate(app: App, systemd: Syste
     assert running(app) == [NEW]
 
 
-def test_switch(app: App, systemd: Systemd, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_switch(app: App, systemd: Systemd, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     release(app, OLD, NEW)
     make_live(app, systemd, OLD)
+    serve(200)
+    systemd("start", app.unit(NEW, "service"))
+    systemd.calls.clear()
     steps = systemd.calls
 
     def note(path: str, target: str) -> None:
@@ -228,12 +231,33 @@ def test_switch(app: App, systemd: Systemd, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(instance, "relink", note)
     assert switch(app, NEW, HEALTH, through_nginx=False) is True
     # Enabled first: after a power cut, what is live must come up
-    assert steps == [f"enable hello@{NEW}.service", f"enable hello@{NEW}.socket", "point live.sock", "point live"]
+    assert steps[-4:] == [f"enable hello@{NEW}.service", f"enable hello@{NEW}.socket", "point live.sock", "point live"]
     assert (app.live_id(), os.path.realpath(app.live)) == (NEW, app.release(NEW))
-    assert running(app) == [OLD]
+    assert running(app) == [OLD, NEW]
+    assert "went_live" in app.story(NEW)
     steps.clear()
     assert switch(app, NEW, HEALTH, through_nginx=False) is False
     assert steps == []
+
+
+def test_nothing_is_switched_to_that_died_since_it_was_started(app: App, systemd: Systemd, serve: Serve) -> None:
+    release(app, OLD, NEW)
+    make_live(app, systemd, OLD)
+    serve(500)
+    systemd("start", app.unit(NEW, "service"))
+    with pytest.raises(InstanceError, match="did not become healthy"):
+        switch(app, NEW, HEALTH, through_nginx=False)
+    assert (app.live_id(), os.path.realpath(app.live)) == (OLD, app.release(OLD))
+
+
+def test_what_a_failed_run_left_running_is_stopped(app: App, systemd: Systemd, serve: Serve) -> None:
+    release(app, "1", OLD, NEW)
+    make_live(app, systemd, OLD)
+    systemd("start", app.unit("1", "service"))
+    serve(200)
+    start(app, NEW, HEALTH)
+    assert running(app) == [OLD, NEW]
+    assert app.complete() == [OLD, NEW]
 
 
 def test_an_interrupted_switch_is_finished(app: App, systemd: Systemd) -> None:
@@ -244,8 +268,9 @@ def test_an_interrupted_switch_is_finished(app: App, systemd: Systemd) -> None:
     assert os.path.realpath(app.live) == app.release(NEW)
 
 
-def test_a_switch_that_nginx_does_not_confirm_is_undone(app: App, systemd: Systemd, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_switch_that_nginx_does_not_confirm_is_undone(app: App, systemd: Systemd, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     release(app, OLD, NEW)
+    serve(200)
     make_live(app, systemd, OLD)
     systemd("start", app.unit(NEW, "service"))
 
@@ -261,7 +286,10 @@ def test_a_switch_that_nginx_does_not_confirm_is_undone(app: App, systemd: Syste
     assert enabled() == [f"hello@{OLD}.service", f"hello@{OLD}.socket"]
 
 
-def test_the_first_release_has_nothing_to_go_back_to(app: App, systemd: Systemd, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_release_has_nothing_to_go_back_to(app: App, systemd: Systemd, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    release(app, NEW)
+    serve(200)
+
     def refuse(*_arguments: object) -> None:
         raise InstanceError("nginx answered 502.")
 

@@ -55,7 +55,7 @@ def test_sites() -> None:
         "socket": "/srv/hello/live.sock",
         "certificate": "/etc/letsencrypt/live/hello/fullchain.pem",
         "certificate_key": "/etc/letsencrypt/live/hello/privkey.pem",
-        "static": {"/static": "/srv/hello/live/hello/static"},
+        "static": {"/static": "/srv/hello/live/.static/static"},
         "timeout": 30,
         "body_size": "10m",
     }

@@ -81,8 +81,8 @@ def test_no_sudo(host: Host, site: Site) -> None:
 
 def test_unsupported_system(host: Host, site: Site, releases: Callable[[], tuple[str, str]]) -> None:
     before = releases()
-    host.check_output("sed 's/^VERSION_ID=.*/VERSION_ID=11/; s/^PRETTY_NAME=.*/PRETTY_NAME=\"Debian 11\"/' /usr/lib/os-release > /root/other")
-    host.check_output("mount --bind /root/other /usr/lib/os-release")
+    host.check_output("sed 's/^VERSION_ID=.*/VERSION_ID=11/; s/^PRETTY_NAME=.*/PRETTY_NAME=\"Debian 11\"/' /usr/lib/os-release > /var/tmp/other")
+    host.check_output("mount --bind /var/tmp/other /usr/lib/os-release")
     try:
         run = site.deploy()
     finally:
@@ -107,11 +107,13 @@ def test_too_small_host(site: Site, variable: str, word: str) -> None:
 def test_full_disk(host: Host, site: Site, releases: Callable[[], tuple[str, str]]) -> None:
     """A really small disk, with the defaults: refused before anything is written."""
     before = releases()
-    host.check_output("mkdir -p /root/small && mount -t tmpfs -o size=100m tmpfs /root/small && cp -a /srv/. /root/small/ && mount --bind /root/small /srv")
+    host.check_output(
+        "mkdir -p /var/tmp/small && mount -t tmpfs -o size=100m tmpfs /var/tmp/small && cp -a /srv/. /var/tmp/small/ && mount --bind /var/tmp/small /srv"
+    )
     try:
         run = site.deploy()
     finally:
-        host.check_output("umount /srv /root/small")
+        host.check_output("umount /srv /var/tmp/small")
     assert run.code != 0
     assert "MiB of disk are free for /srv; 500 MiB are needed (preflight_disk_mb)" in " ".join(run.output.split())
     assert releases() == before

@@ -55,7 +55,7 @@ def test_limits(https: Request, one: str) -> None:
 def test_headers_upward_are_set_never_passed_on(https: Request, one: str) -> None:
     forged = {
         "X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "http", "X-Forwarded-Host": "evil", "X-Real-IP": "6.6.6.6", "Forwarded": "for=6.6.6.6",
-        "Proxy": "http://evil", "X-Forwarded-Ssl": "off", "X-Forwarded-Protocol": "http", "X_Forwarded_For": "6.6.6.6",
+        "Proxy": "http://evil", "X-Forwarded-Ssl": "off", "X-Forwarded-Prefix": "/evil", "X-Forwarded-Protocol": "http", "X_Forwarded_For": "6.6.6.6",
     }  # fmt: skip
     seen = {key.lower(): value for key, value in json.loads(https(one, headers=forged, verify=False).body)["headers"].items()}
     assert "6.6.6.6" not in json.dumps(seen)

@@ -18,9 +18,9 @@ def test_uv_is_the_pinned_version(host: Host) -> None:
 
 
 def test_uv_with_another_content_is_refused(host: Host) -> None:
-    host.check_output("sed 's/sha256:.*/sha256:%s/' /opt/plainstack/uv.txt | sed 's/ *$//' > /root/other.txt", "0" * 64)
+    host.check_output("sed 's/sha256:.*/sha256:%s/' /opt/plainstack/uv.txt | sed 's/ *$//' > /var/tmp/other.txt", "0" * 64)
     said = host.run(
-        "env PIP_CERT=/etc/ssl/certs/ca-certificates.crt /opt/plainstack/uv/bin/pip download -q --require-hashes --no-deps -d /tmp -r /root/other.txt"
+        "env PIP_CERT=/etc/ssl/certs/ca-certificates.crt /opt/plainstack/uv/bin/pip download -q --require-hashes --no-deps -d /tmp -r /var/tmp/other.txt"
     )
     assert said.rc != 0
     assert "HASH" in said.stderr.upper()
