@@ -111,8 +111,9 @@ Same app, same environment, and except for `flask run` the same workers (2 a cor
 
 LAYERS_NOT = """\
 What this does not show: Flask's server starts a thread for each request, without a limit, so ten at once or 200 slow clients need not stop it; \
-Gunicorn's threads are a fixed number, which bounds the memory and is why slow clients belong to nginx. Where ten at once take a second, a worker got \
-more of them than it has threads while others had none: Gunicorn's workers take what comes, they do not share it out. One process of each kind is \
+Gunicorn has a fixed number of \
+threads, which is why slow clients belong to nginx. A Gunicorn worker accepts more connections than it has threads, so now and then ten at once \
+queue in one worker while another could take them (the likely cause of a worst case of 1 s or more). One process of each kind is \
 killed, once, so the failed requests are those of that moment. Slow readers of answers are not measured. Load and servers share the cores."""
 
 

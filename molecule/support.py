@@ -177,3 +177,4 @@ class Load:
                     self.failures.append(failure)
                 else:
                     self.releases.add(release)
+        connection.close()
