@@ -139,7 +139,8 @@ def start(app: App, identifier: str, health: Health) -> bool:
     service, listener = app.unit(identifier, "service"), app.unit(identifier, "socket")
     fresh = _state(service)["ActiveState"] != "active"
     for stray in set(running(app)) - {identifier, app.live_id()}:
-        discard(app, stray)
+        if not _went_live(app, stray):  # one that did may still have requests: retire() drains it
+            discard(app, stray)
     # Also forgets the restarts of its past, which are no failure of today
     systemctl("reset-failed", service, listener, check=False)
     if fresh:
@@ -154,6 +155,10 @@ def start(app: App, identifier: str, health: Health) -> bool:
     return fresh
 
 
+def _went_live(app: App, identifier: str) -> bool:
+    return identifier in app.complete() and "went_live" in app.story(identifier)
+
+
 def discard(app: App, identifier: str) -> None:
     """Stop an instance that has no traffic, at once, and remove its release unless it has been live before.
 
@@ -165,7 +170,7 @@ def discard(app: App, identifier: str) -> None:
     systemctl("kill", "--signal=KILL", service, check=False)
     systemctl("stop", service, check=False)
     systemctl("reset-failed", service, listener, check=False)
-    if identifier in app.complete() and "went_live" not in app.story(identifier):
+    if not _went_live(app, identifier):
         app.remove(identifier)
 
 
@@ -199,9 +204,10 @@ def switch(app: App, identifier: str, health: Health, through_nginx: bool) -> bo
     """Give an instance the traffic by one rename, and take it back if nginx does not confirm it; whether it changed."""
     before = app.live_id()
     service, listener = app.unit(identifier, "service"), app.unit(identifier, "socket")
+    # It may have died since it was started, or be the live one and dead: nothing gets traffic unasked
+    fresh = start(app, identifier, health)
     changed = before != identifier or not all(os.path.lexists(f"{UNITS}/{link}") for link in _enabled(app, identifier))
     if changed:
-        start(app, identifier, health)  # it may have died since it was started: nothing gets traffic unasked
         systemctl("enable", "--quiet", service, listener)
         _point(app, identifier)
     elif os.path.realpath(app.live) != app.release(identifier):
@@ -220,7 +226,7 @@ def switch(app: App, identifier: str, health: Health, through_nginx: bool) -> bo
     if "went_live" not in story:
         story["went_live"] = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         write(app.marker(identifier), json.dumps(story, indent=2, sort_keys=True) + "\n")
-    return changed
+    return changed or fresh
 
 
 def _enabled(app: App, identifier: str) -> tuple[str, str]:

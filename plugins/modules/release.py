@@ -102,6 +102,10 @@ built:
   description: Whether this run built it.
   returned: success
   type: bool
+live:
+  description: Whether it has the traffic already.
+  returned: success
+  type: bool
 """
 
 import base64
@@ -174,10 +178,10 @@ def main() -> None:
     user = owner(module, app)
     found = find(plan)
     if found:
-        module.exit_json(changed=False, id=found, built=False)
+        module.exit_json(changed=False, id=found, built=False, live=found == app.live_id())
     diff = {"before": f"{app.live_id()}\n", "after": f"{plan.identifier}\n", "before_header": "release", "after_header": "release"}
     if module.check_mode:
-        module.exit_json(changed=True, id=plan.identifier, built=False, diff=diff)
+        module.exit_json(changed=True, id=plan.identifier, built=False, live=False, diff=diff)
     if user is None or not given["fetched"]:
         module.exit_json(changed=False, needs_user=user is None, needs_archive=True)
     with app.locked():
@@ -192,7 +196,7 @@ def main() -> None:
             module.fail_json(msg=str(error))
     for warning in warnings:
         module.warn(warning)
-    module.exit_json(changed=True, id=plan.identifier, built=True, diff=diff)
+    module.exit_json(changed=True, id=plan.identifier, built=True, live=False, diff=diff)
 
 
 if __name__ == "__main__":
