@@ -136,11 +136,12 @@ def test_only_five_releases_stay(host: Host) -> None:
     assert len(host.check_output("ls /srv/hello/releases").split()) == 5
 
 
-def test_names_of_the_system_are_refused(site: Site) -> None:
-    site.app["name"] = "user"
+@pytest.mark.parametrize(("name", "word"), [("user", "The system has units of the name user@.service"), ("video", "The system has a group video")])
+def test_names_of_the_system_are_refused(site: Site, name: str, word: str) -> None:
+    site.app["name"] = name
     run = site.deploy()
     assert run.code != 0
-    assert "The system has units of the name user@.service" in " ".join(run.output.split())
+    assert word in " ".join(run.output.split())
 
 
 def test_secrets_are_nowhere_in_the_output(site: Site) -> None:
