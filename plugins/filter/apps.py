@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.plainstack.web.plugins.module_utils.definition import DefinitionError, normalise
+from ansible_collections.plainstack.web.plugins.module_utils.definition import DefinitionError, normalise, select
 from ansible_collections.plainstack.web.plugins.module_utils.wiring import certificates, release_config, sites
 
 
-def apps(value: Any, directory: str) -> list[dict[str, Any]]:
+def apps(value: Any, directory: str, sources: bool = True) -> list[dict[str, Any]]:
     """Check and complete; the error is what the user reads."""
     try:
-        return normalise(value, directory)
+        return normalise(value, directory, sources)
     except DefinitionError as error:
         problems = "\n".join(f"  - {problem}" for problem in error.problems)
         # Not "from error": Ansible would print the problems a second time
@@ -24,9 +24,17 @@ def apps(value: Any, directory: str) -> list[dict[str, Any]]:
         ) from None
 
 
+def selected(value: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """The app that -e app= names, or all."""
+    try:
+        return select(value, name)
+    except DefinitionError as error:
+        raise AnsibleFilterError(f"{error} Nothing was touched.\nWhere it is set: -e app={name} of the command.") from None
+
+
 class FilterModule:
     """Filters of the collection."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """By name."""
-        return {"apps": apps, "certificates": certificates, "release_config": release_config, "sites": sites}
+        return {"apps": apps, "certificates": certificates, "release_config": release_config, "selected": selected, "sites": sites}

@@ -154,6 +154,15 @@ def _run(plan: Plan, command: list[str]) -> None:
         )
 
 
+def unwritable(app: App, error: OSError) -> str:
+    """What the operator reads when files cannot be written."""
+    return (
+        f"{app.name}: the release could not be written: {error}. Nothing half-built is left, and what was live still serves.\n"
+        f"Next: 'df -h {app.root}; df -i {app.root}; lsattr -d {app.releases}' on the host shows a full disk, or one that is not to be written; "
+        "mend it and run the same command again."
+    )
+
+
 def share_bytecode(release: str, previous: str) -> None:
     """Hard-link the compiled files of the release before, where the source file is the same inode.
 
@@ -268,9 +277,11 @@ def build(plan: Plan, archive: str, uid: int, gid: int) -> list[str]:
             "build_seconds": round(time.monotonic() - began, 2),
         }
         write(app.marker(plan.identifier), json.dumps(story, indent=2, sort_keys=True) + "\n")
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(release, ignore_errors=True)
         shutil.rmtree(os.path.dirname(app.environment(plan.identifier)), ignore_errors=True)
+        if isinstance(error, OSError):  # a full disk, or one that cannot be written
+            raise BuildError(unwritable(app, error)) from error
         raise
     finally:
         os.umask(old_umask)

@@ -140,6 +140,40 @@ SPEC: dict[str, dict[str, Any]] = {
         "default": "10m",
         "description": "Largest request body, in bytes or with `k` or `m`; nginx answers 413 above it.",
     },
+    "migrate": {
+        "type": "str",
+        "default": "",
+        "description": "Command, for the shell, that is run once with a new release before it gets traffic, in its environment: "
+        "`flask db upgrade`. While it runs, and until the switch, the old release serves.",
+    },
+    "hook_timeout": {
+        "type": "int",
+        "default": 600,
+        "minimum": 1,
+        "maximum": 86400,
+        "description": "Seconds until `migrate` or `after_live` is killed.",
+    },
+    "after_live": {
+        "type": "str",
+        "default": "",
+        "description": "The same after a release has gone live, by a deploy or a rollback, and the old one has stopped. When it fails, so does the run, "
+        "but the release stays live.",
+    },
+    "confirm_seconds": {
+        "type": "int",
+        "default": 2,
+        "minimum": 0,
+        "maximum": 600,
+        "description": "Seconds that a new release is watched through nginx after the switch; if it fails, the traffic goes back to the old one, "
+        "which runs until then.",
+    },
+    "keep_releases": {
+        "type": "int",
+        "default": 5,
+        "minimum": 2,
+        "maximum": 50,
+        "description": "Releases that stay on the server, with their static files, by order of going live.",
+    },
     "certificate": {
         "type": "path",
         "default": None,
@@ -173,7 +207,7 @@ class DefinitionError(ValueError):
 
 def _closest(word: str, known: list[str]) -> str:
     match = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
-    return f"did you mean '{match[0]}'?" if match else "the keys are " + ", ".join(known) + "."
+    return f"did you mean '{match[0]}'?" if match else "there are " + ", ".join(known) + "."
 
 
 def _inside(path: str) -> bool:
@@ -296,11 +330,23 @@ def _complete(app: Mapping[str, Any], directory: str) -> dict[str, Any]:
     return whole
 
 
-def normalise(apps: Any, directory: str) -> list[dict[str, Any]]:
+def select(apps: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """The app of that name, as a list; all of them without a name.
+
+    :raises DefinitionError: when there is none of that name.
+    """
+    chosen = [app for app in apps if name in ("", app["name"])]
+    if not chosen:
+        raise DefinitionError([f"there is no app '{name}'; {_closest(name, [app['name'] for app in apps])}"])
+    return chosen
+
+
+def normalise(apps: Any, directory: str, sources: bool = True) -> list[dict[str, Any]]:
     """Check the `apps` of an inventory and fill in their defaults.
 
     :param apps: what the user wrote: a list of mappings with the keys of SPEC.
     :param directory: the inventory's directory, from which paths are taken.
+    :param sources: whether the files that the definition names must be there; a rollback needs none.
     :returns: the same apps with every key of SPEC set and paths absolute.
     :raises DefinitionError: with every problem that was found, not only the first.
     """
@@ -316,7 +362,7 @@ def normalise(apps: Any, directory: str) -> list[dict[str, Any]]:
         found = _check_types(app, where)
         if not found:
             complete = _complete(app, directory)
-            found = _check_values(complete, where) + _check_environment(complete, where) or _check_files(complete, where)
+            found = _check_values(complete, where) + _check_environment(complete, where) or (_check_files(complete, where) if sources else [])
             whole.append(complete)
         problems += found
     names: set[str] = set()

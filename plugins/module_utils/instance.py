@@ -1,162 +1,139 @@
-"""Instances of an app on a host: start one beside the other, gate it, switch to it, drain and stop the old one."""
+"""Instances of an app on a host: start one beside the other, gate it, switch to it, confirm it, drain and stop the old one."""
 
 from __future__ import annotations
 
-import http.client
-import json
+import contextlib
 import os
-import socket
-import ssl
-import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from ansible_collections.plainstack.web.plugins.module_utils.layout import App, relink, write
+from ansible_collections.plainstack.web.plugins.module_utils import history, memory, state, systemd
+from ansible_collections.plainstack.web.plugins.module_utils.drain import drain
+from ansible_collections.plainstack.web.plugins.module_utils.health import Health, ask_instance, ask_nginx
+from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory, relink
+from ansible_collections.plainstack.web.plugins.module_utils.lock import Holder
+from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError
 
 UNITS = "/etc/systemd/system"
-WELL = range(200, 400)
-
-
-class InstanceError(Exception):
-    """An instance did not do what it must; the message says what, why and what to do next."""
+REACHABLE_WITHIN = 10  # seconds until nginx must have answered for a release that is healthy on its own socket
+TOLERATED = 2  # bad answers in a row while a release is watched; one more takes it back
 
 
 @dataclass(frozen=True)
-class Health:
-    """How to ask whether the app is well.
+class Work:
+    """What a module works on: the app, how to ask whether it is well, the run that it belongs to.
 
-    `host` goes into the Host header; `timeout` is how many seconds a new instance has until it must have answered.
+    `warn` gets what went wrong without keeping the work from being done.
     """
 
-    path: str
-    host: str
-    timeout: float
+    app: App
+    health: Health
+    run: Holder | None = None
+    warn: Callable[[str], None] = print
+
+    def note(self, identifier: str, **facts: Any) -> None:
+        """Write facts into release.json; a full disk must not keep a site from being switched back."""
+        try:
+            self.app.note(identifier, **facts)
+        except OSError as error:
+            self.warn(f"{self.app.marker(identifier)} could not be written: {error}")
+
+    def log(self, event: str, identifier: str, **facts: Any) -> None:
+        """Write a line into the log of deploys and rollbacks."""
+        who = {"by": self.run.by, "origin": self.run.origin} if self.run else {}
+        try:
+            history.append(self.app, event, identifier, **who, **facts)
+        except OSError as error:
+            self.warn(f"{self.app.history} could not be written: {error}")
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
-
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
+def look(app: App) -> state.State:
+    """The state of the app on this host."""
+    releases = []
+    for identifier in app.complete():
+        story = app.story(identifier)
+        bad = str(story.get("reason", "marked by hand")) if story.get("verdict") == "bad" else ""
+        releases.append(state.Release(identifier, int(story.get("sequence", 0)), bad, str(story.get("pending", {}).get("event", ""))))
+    return state.State(app.live_id(), tuple(releases), frozenset(systemd.running(app)))
 
 
-class _NginxConnection(http.client.HTTPSConnection):
-    """HTTPS to this host's own nginx, by the name of the site; the certificate may be the placeholder."""
-
-    def connect(self) -> None:
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        plain = socket.create_connection(("127.0.0.1", 443), self.timeout)
-        self.sock = context.wrap_socket(plain, server_hostname=self.host)
+def settle(work: Work) -> None:
+    """Note a live release that an earlier run switched to without getting to say so."""
+    found = look(work.app)
+    if state.unsettled(found):
+        work.note(found.live, sequence=state.next_sequence(found), went_live=history.now(), pending=None)
 
 
-def _ask(connection: http.client.HTTPConnection, health: Health) -> int:
-    try:
-        connection.request("GET", health.path, headers={"Host": health.host, "X-Forwarded-Proto": "https", "User-Agent": "Plainstack"})
-        answer = connection.getresponse()
-        answer.read()
-        return answer.status
-    finally:
-        connection.close()
-
-
-def systemctl(*arguments: str, check: bool = True) -> str:
-    """What systemctl prints; an InstanceError with what it complains about when it fails."""
-    done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)
-    if check and done.returncode:
-        raise InstanceError(f"systemctl {' '.join(arguments)} failed: {done.stderr.strip() or done.stdout.strip()}")
-    return done.stdout.strip()
-
-
-def _state(unit: str) -> dict[str, str]:
-    shown = systemctl("show", unit, "--property=ActiveState,NRestarts")
-    return dict(line.split("=", 1) for line in shown.splitlines())
-
-
-def log(unit: str, lines: int = 25) -> str:
-    """The last lines that a unit wrote to the journal."""
-    command = ["journalctl", f"--unit={unit}", "--output=cat", "--no-pager", f"--lines={lines}"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip("\n")
-
-
-def running(app: App) -> list[str]:
-    """Ids of the instances of which a service or a socket is there, oldest first."""
-    listed = systemctl("list-units", "--plain", "--no-legend", "--state=active,activating,deactivating,reloading,failed", f"{app.name}@*")
-    units = (line.split()[0] for line in listed.splitlines())
-    return sorted({unit.split("@", 1)[1].rsplit(".", 1)[0] for unit in units})
+def _why(app: App, identifier: str, why: str) -> str:
+    return f"{app.name}: the release {identifier} {why}.\nThe last lines of its log:\n{systemd.log(app.unit(identifier, 'service')) or '(it wrote none)'}"
 
 
 def _failure(app: App, identifier: str, why: str) -> InstanceError:
-    unit = app.unit(identifier, "service")
     serving = app.live_id()
     if serving == identifier:
-        state = "It is the live release; systemd goes on restarting it."
+        now = "It is the live release; systemd goes on restarting it."
     else:
-        state = f"{serving} still serves." if serving else "No release of this app is live yet."
+        now = f"{serving} still serves." if serving else "No release of this app is live yet."
     return InstanceError(
-        f"{app.name}: the release {identifier} did not become healthy: {why}.\n{state}\n"
-        f"The last lines of its log:\n{log(unit) or '(it wrote none)'}\n"
+        f"{_why(app, identifier, f'did not become healthy: {why}')}\n{now}\n"
         f"Where it is set: 'module', 'env', 'health_path' and 'start_timeout' of the app in the inventory.\n"
-        f"Next: mend the app and deploy again; the whole log is in: journalctl --unit={unit}"
+        f"Next: mend the app and deploy again; the whole log is in: journalctl --unit={app.unit(identifier, 'service')}"
     )
 
 
-def gate(app: App, identifier: str, health: Health) -> None:
+def _ended(app: App, identifier: str) -> bool:
+    """Whether the process of an instance has ended since it was started, restarted by systemd or not."""
+    found = systemd.show(app.unit(identifier, "service"), "ActiveState", "NRestarts")
+    return found["ActiveState"] == "failed" or int(found["NRestarts"]) > 0
+
+
+def gate(work: Work, identifier: str) -> None:
     """Wait for a healthy answer over the release's own socket; systemd's READY comes too early to count."""
-    unit = app.unit(identifier, "service")
+    app, health = work.app, work.health
     deadline = time.monotonic() + health.timeout
     last = "it has not finished starting"
     while (left := deadline - time.monotonic()) > 0:
-        state = _state(unit)
-        if state["ActiveState"] == "failed" or int(state["NRestarts"]) > 0:
+        if _ended(app, identifier):
             raise _failure(app, identifier, "its process ended while starting")
-        if state["ActiveState"] == "active":
-            try:
-                status = _ask(_UnixConnection(app.socket(identifier), left), health)
-            except (OSError, http.client.HTTPException) as error:
-                last = f"{health.path} gave no answer ({error or type(error).__name__})"
-            else:
-                if status in WELL:
-                    return
-                last = f"{health.path} answered {status}"
+        if systemd.show(app.unit(identifier, "service"), "ActiveState")["ActiveState"] == "active":
+            wrong = ask_instance(app.socket(identifier), health, left)
+            if not wrong:
+                return
+            last = f"{health.path} {wrong}"
         time.sleep(0.05 if left > health.timeout - 2 else 0.5)
     raise _failure(app, identifier, f"{last} within {health.timeout} s")
 
 
-def start(app: App, identifier: str, health: Health) -> bool:
+def start(work: Work, identifier: str) -> bool:
     """Start an instance beside the live one and gate it; whether it had to be started.
 
     Others that a failed run started and never switched to are stopped first: they would fill the memory.
     One that fails is stopped again, unless it is the live one, which systemd goes on restarting.
     """
+    app = work.app
+    if identifier != app.live_id():
+        settle(work)
     service, listener = app.unit(identifier, "service"), app.unit(identifier, "socket")
-    fresh = _state(service)["ActiveState"] != "active"
-    for stray in set(running(app)) - {identifier, app.live_id()}:
-        if not _went_live(app, stray):  # one that did may still have requests: retire() drains it
-            discard(app, stray)
+    fresh = systemd.show(service, "ActiveState")["ActiveState"] != "active"
+    for stray in state.strays(look(app), identifier):
+        discard(app, stray)
+    if fresh and identifier != app.live_id():
+        memory.check(app)
     # Also forgets the restarts of its past, which are no failure of today
-    systemctl("reset-failed", service, listener, check=False)
+    systemd.systemctl("reset-failed", service, listener, check=False)
     if fresh:
-        systemctl("start", listener)
-        systemctl("start", "--no-block", service)
+        systemd.systemctl("start", listener)
+        systemd.systemctl("start", "--no-block", service)
     try:
-        gate(app, identifier, health)
-    except InstanceError:
+        gate(work, identifier)
+    except InstanceError as error:
         if identifier != app.live_id():
+            work.log("failed", identifier, reason=str(error).splitlines()[0])
             discard(app, identifier)
         raise
     return fresh
-
-
-def _went_live(app: App, identifier: str) -> bool:
-    return identifier in app.complete() and "went_live" in app.story(identifier)
 
 
 def discard(app: App, identifier: str) -> None:
@@ -165,12 +142,12 @@ def discard(app: App, identifier: str) -> None:
     A release that never worked is nothing to go back to, and must not push out the good ones when old ones are removed.
     """
     service, listener = app.unit(identifier, "service"), app.unit(identifier, "socket")
-    systemctl("disable", "--quiet", service, listener, check=False)
-    systemctl("stop", listener, check=False)
-    systemctl("kill", "--signal=KILL", service, check=False)
-    systemctl("stop", service, check=False)
-    systemctl("reset-failed", service, listener, check=False)
-    if not _went_live(app, identifier):
+    systemd.systemctl("disable", "--quiet", "--no-reload", service, listener, check=False)
+    systemd.systemctl("stop", listener, check=False)
+    systemd.systemctl("kill", "--signal=KILL", service, check=False)
+    systemd.systemctl("stop", service, check=False)
+    systemd.systemctl("reset-failed", service, listener, check=False)
+    if not app.story(identifier).get("sequence"):
         app.remove(identifier)
 
 
@@ -179,54 +156,102 @@ def _point(app: App, identifier: str) -> None:
     relink(app.live, app.release(identifier))
 
 
-def confirm(app: App, identifier: str, health: Health) -> None:
-    """Wait for a healthy answer through nginx over HTTPS; a reload of nginx takes a moment to show."""
-    deadline = time.monotonic() + 10
-    last = "no answer"
-    while time.monotonic() < deadline:
-        try:
-            status = _ask(_NginxConnection(health.host, timeout=10), health)
-        except (OSError, http.client.HTTPException) as error:
-            last = f"no answer ({error or type(error).__name__})"
-        else:
-            if status in WELL:
-                return
-            last = f"the answer {status}"
+def keep_old_files(app: App, identifier: str, count: int) -> None:
+    """Make the static files of the releases before reachable, so that a page loaded from one of them still finds its own."""
+    make_directory(app.before)
+    wanted = {str(place): app.release(old) for place, old in enumerate(state.with_old_files(look(app), identifier, count), 1)}
+    for name in set(os.listdir(app.before)) - set(wanted):
+        os.unlink(f"{app.before}/{name}")
+    for name, target in wanted.items():
+        if not os.path.lexists(f"{app.before}/{name}") or os.readlink(f"{app.before}/{name}") != target:
+            relink(f"{app.before}/{name}", target)
+
+
+def confirm(work: Work, identifier: str, seconds: float) -> None:
+    """Wait for a healthy answer through nginx over HTTPS, then watch the release for so many seconds."""
+    app, health = work.app, work.health
+    began = time.monotonic()
+    deadline = began + REACHABLE_WITHIN  # a reload of nginx takes a moment to show
+    url = f"https://{health.host}{health.path}"
+    while wrong := ask_nginx(health, REACHABLE_WITHIN):
+        if time.monotonic() >= deadline:
+            raise InstanceError(
+                f"{_why(app, identifier, f'is healthy on its own socket, but {url} {wrong}')}\n"
+                "Next: tail /var/log/nginx/error.log on the host, mend it and deploy again."
+            )
         time.sleep(0.2)
-    raise InstanceError(
-        f"{app.name}: the release {identifier} is healthy on its own socket, but https://{health.host}{health.path} gave {last}.\n"
-        f"The last lines of its log:\n{log(app.unit(identifier, 'service')) or '(it wrote none)'}\n"
-        "Next: tail /var/log/nginx/error.log on the host, mend it and deploy again."
-    )
+    bad = 0
+    while time.monotonic() < began + seconds:
+        time.sleep(0.25)
+        wrong = "its process ended" if _ended(app, identifier) else ask_nginx(health, REACHABLE_WITHIN)
+        bad = bad + 1 if wrong else 0
+        if wrong and (bad > TOLERATED or wrong == "its process ended"):
+            after = f"{time.monotonic() - began:.1f} s after the switch"
+            raise InstanceError(
+                f"{_why(app, identifier, f'failed {after}: ' + (wrong if wrong.startswith('its') else f'{url} {wrong}'))}\nNext: mend the app and deploy again."
+            )
 
 
-def switch(app: App, identifier: str, health: Health, through_nginx: bool) -> bool:
-    """Give an instance the traffic by one rename, and take it back if nginx does not confirm it; whether it changed."""
+def switch(work: Work, identifier: str, event: str, seconds: float, keep: int) -> bool:
+    """Give an instance the traffic by one rename, and take it back if nginx does not confirm it; whether something changed.
+
+    What is about to happen is noted first, so that a run that is killed here can be finished by the next one.
+
+    :param event: `deploy` or `rollback`; a rollback marks the release that it leaves as bad.
+    :param seconds: how long to watch the release through nginx once it has the traffic; below 0 nginx is not asked.
+    :param keep: how many releases' static files stay reachable.
+    """
+    app = work.app
     before = app.live_id()
-    service, listener = app.unit(identifier, "service"), app.unit(identifier, "socket")
     # It may have died since it was started, or be the live one and dead: nothing gets traffic unasked
-    fresh = start(app, identifier, health)
-    changed = before != identifier or not all(os.path.lexists(f"{UNITS}/{link}") for link in _enabled(app, identifier))
-    if changed:
-        systemctl("enable", "--quiet", service, listener)
-        _point(app, identifier)
-    elif os.path.realpath(app.live) != app.release(identifier):
-        relink(app.live, app.release(identifier))
+    changed = start(work, identifier)
+    if before != identifier:
+        _mark(work, identifier, before, event)
+        keep_old_files(app, identifier, keep)
+    if before != identifier or not all(os.path.lexists(f"{UNITS}/{link}") for link in _enabled(app, identifier)):
+        systemd.systemctl("enable", "--quiet", "--no-reload", app.unit(identifier, "service"), app.unit(identifier, "socket"))
         changed = True
-    try:
-        if through_nginx:
-            confirm(app, identifier, health)
-    except InstanceError as error:
-        if before in ("", identifier):
-            raise
-        _point(app, before)
-        discard(app, identifier)
-        raise InstanceError(f"{error}\nThe traffic is back on {before}.") from error
+    if before != identifier or os.path.realpath(app.live) != app.release(identifier):
+        _point(app, identifier)
+        changed = True
     story = app.story(identifier)
-    if "went_live" not in story:
-        story["went_live"] = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        write(app.marker(identifier), json.dumps(story, indent=2, sort_keys=True) + "\n")
-    return changed or fresh
+    pending = story.get("pending", {})
+    came_from = pending.get("before", "") if pending else ""
+    try:
+        if seconds >= 0:
+            confirm(work, identifier, seconds if pending or before != identifier else 0)
+    except InstanceError as error:
+        if came_from in ("", identifier) or came_from not in app.complete():
+            raise
+        _take_back(work, identifier, came_from, error)
+    if pending or not story.get("sequence"):
+        number = state.next_sequence(look(app))
+        work.note(identifier, sequence=number, went_live=history.now(), stopped=None, verdict="good", reason=None, pending=None)
+        work.log(pending.get("event", event), identifier, before=came_from, revision=story.get("revision", ""), dirty=story.get("dirty", False))
+        changed = True
+    return changed
+
+
+def _mark(work: Work, identifier: str, before: str, event: str) -> None:
+    """Note what is about to happen."""
+    work.note(identifier, pending={"event": event, "before": before})
+    if event == "rollback" and before:
+        who = f" by {work.run.by} on {work.run.origin}" if work.run else ""
+        work.note(before, verdict="bad", reason=f"rolled back to {identifier} at {history.now()}{who}")
+
+
+def _take_back(work: Work, identifier: str, before: str, error: InstanceError) -> None:
+    """Give the traffic back to the release that had it, whose instance still runs; always raises."""
+    app = work.app
+    _point(app, before)
+    reason = str(error).splitlines()[0]
+    number = state.next_sequence(look(app))
+    # It had traffic: its static files stay reachable, and the one that serves comes after it again
+    work.note(identifier, sequence=number, went_live=history.now(), stopped=history.now(), verdict="bad", reason=reason, pending=None)
+    work.note(before, sequence=number + 1, verdict="good", reason=None)
+    work.log("back", identifier, to=before, reason=reason)
+    discard(app, identifier)
+    raise InstanceError(f"{error}\nThe traffic is back on {before}, which had gone on running; {identifier} is marked bad.") from error
 
 
 def _enabled(app: App, identifier: str) -> tuple[str, str]:
@@ -236,41 +261,43 @@ def _enabled(app: App, identifier: str) -> tuple[str, str]:
     )
 
 
-def _waiting(path: str) -> int:
-    """Connections in the accept queue of a listening unix socket."""
-    listed = subprocess.run(["ss", "-xlnH", "src", path], capture_output=True, text=True, check=True).stdout
-    return sum(int(line.split()[2]) for line in listed.splitlines())
+def retire(work: Work, drain_timeout: int) -> dict[str, int]:
+    """Drain and stop every instance but the live one: its accept queue runs empty, its requests end, then it goes.
 
-
-def retire(app: App, identifier: str, drain: int) -> list[str]:
-    """Drain and stop every instance but one: its accept queue runs empty, its requests end, then it goes.
-
-    :param identifier: the one that stays.
-    :param drain: seconds to wait for the queue; the service's own TimeoutStopSec bounds the rest.
-    :returns: ids of the stopped instances.
+    :param drain_timeout: seconds to wait for the requests of a release that does not say its own `timeout`.
+    :returns: for each stopped instance, how many requests were cut because the time was over.
     """
-    retired = [other for other in running(app) if other != identifier]
-    for other in retired:
+    app = work.app
+    cut = {}
+    for other in state.to_retire(look(app)):
         service, listener = app.unit(other, "service"), app.unit(other, "socket")
-        systemctl("disable", "--quiet", service, listener, check=False)
-        if _state(service)["ActiveState"] == "active":
-            deadline = time.monotonic() + drain
-            time.sleep(0.1)  # nginx may have read the link just before the switch and connect only now
-            while _waiting(app.socket(other)) and time.monotonic() < deadline:
-                time.sleep(0.05)
-        systemctl("stop", service, listener)
-        systemctl("reset-failed", service, listener, check=False)
-    return retired
+        systemd.systemctl("disable", "--quiet", "--no-reload", service, listener, check=False)
+        cut[other] = 0
+        if systemd.show(service, "ActiveState")["ActiveState"] == "active":
+            cut[other] = drain(app.socket(other), app.story(other).get("config", {}).get("timeout", drain_timeout))
+        if cut[other]:
+            # Asked to stop, Gunicorn would wait as long once more
+            systemd.systemctl("stop", "--no-block", service)
+            time.sleep(0.5)
+            systemd.systemctl("kill", "--signal=KILL", service, check=False)
+        systemd.systemctl("stop", service, listener)
+        systemd.systemctl("reset-failed", service, listener, check=False)
+        if app.story(other):
+            work.note(other, stopped=history.now())
+    return cut
 
 
 def prune(app: App, keep: int) -> list[str]:
-    """Remove all but the newest releases; never the live one or one that runs.
+    """Remove the releases that are not to be kept.
 
     :returns: ids of the removed ones. A failure to remove is no failed deploy: the next run tries again.
     """
-    complete = app.complete()
-    spare = set(complete[::-1][:keep]) | {app.live_id()} | set(running(app))
-    gone = [identifier for identifier in complete if identifier not in spare]
+    gone = state.surplus(look(app), keep)
     for identifier in gone:
         app.remove(identifier)
+    if os.path.isdir(app.before):
+        for name in os.listdir(app.before):
+            if not os.path.exists(f"{app.before}/{name}"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(f"{app.before}/{name}")
     return gone

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +42,21 @@ class App:
     @property
     def sockets(self) -> str:
         return f"/run/plainstack/{self.name}"
+
+    @property
+    def lock(self) -> str:
+        """Who works on the app; see lock.py."""
+        return f"{self.sockets}/lock"
+
+    @property
+    def history(self) -> str:
+        """The log of deploys and rollbacks."""
+        return f"/var/log/plainstack/{self.name}.log"
+
+    @property
+    def before(self) -> str:
+        """Directory of links 1, 2, ... to the releases that were live before; nginx takes their static files through it."""
+        return f"{self.root}/before"
 
     @property
     def settings(self) -> str:
@@ -84,25 +97,28 @@ class App:
         return sorted(name for name in os.listdir(self.releases) if os.path.exists(self.marker(name)))
 
     def story(self, identifier: str) -> dict[str, Any]:
-        """What release.json says of a release."""
-        with open(self.marker(identifier), encoding="utf-8") as stream:
-            story: dict[str, Any] = json.load(stream)
+        """What release.json says of a release; nothing where it cannot be read."""
+        try:
+            story: dict[str, Any] = json.loads(read(self.marker(identifier)) or "{}")
+        except ValueError:
+            return {}
         return story
 
+    def note(self, identifier: str, **facts: Any) -> None:
+        """Add facts to release.json; None removes one."""
+        story = {**self.story(identifier), **facts}
+        story = {key: value for key, value in story.items() if value is not None}
+        write(self.marker(identifier), json.dumps(story, indent=2, sort_keys=True) + "\n")
+
     def remove(self, identifier: str) -> None:
-        """Remove all that belongs to a release; first what makes it count as complete."""
-        with contextlib.suppress(OSError):
-            os.unlink(self.marker(identifier))
+        """Remove all that belongs to a release; first what makes it count as complete, and nothing where that cannot be removed."""
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.marker(identifier))
+        except OSError:
+            return
         for path in (self.release(identifier), os.path.dirname(self.environment(identifier)), self.drop_in(identifier)):
             shutil.rmtree(path, ignore_errors=True)
-
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the app's lock on this host, so that two runs never work on it at once; it dies with its holder."""
-        make_directory(self.sockets)
-        with open(f"{self.sockets}/lock", "w", encoding="utf-8") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            yield
 
 
 def write(path: str, content: str, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
@@ -138,6 +154,11 @@ def relink(path: str, target: str) -> None:
         os.unlink(temporary)
     os.symlink(target, temporary)
     os.rename(temporary, path)
+    directory = os.open(os.path.dirname(path), os.O_RDONLY)
+    try:
+        os.fsync(directory)  # a power cut must not bring the old target back once its instance has been stopped
+    finally:
+        os.close(directory)
 
 
 def make_directory(path: str, mode: int = 0o755, uid: int = 0, gid: int = 0) -> bool:

@@ -45,7 +45,9 @@ def site(app: Mapping[str, Any]) -> dict[str, Any]:
         "socket": f"/srv/{name}/live.sock",
         "certificate": certificate,
         "certificate_key": key,
-        "static": {prefix: f"/srv/{name}/live/.static{prefix}" for prefix in app["static"]},
+        "static": list(app["static"]),
+        # A page of the release before still gets its files: their names have a digest, or the live release's count
+        "static_roots": [f"/srv/{name}/live/.static", *(f"/srv/{name}/before/{place}/.static" for place in range(1, app["keep_releases"] + 1))],
         "timeout": app["timeout"],
         "body_size": app["body_size"],
     }

@@ -10,8 +10,9 @@ version_added: "0.1.0"
 description:
   - C(state=started) starts the release's systemd instance beside whatever runs and waits for a healthy answer over its own socket.
   - C(state=live) gives it the traffic by one rename, confirms it through nginx, drains and stops the other instances and
-    removes old releases.
+    removes old releases. A release that fails while it is confirmed loses the traffic again to the one before.
   - An instance that fails is stopped, the release that was live goes on serving, and the error shows the app's last log lines.
+  - What goes live and what fails is noted in C(release.json) and in C(/var/log/plainstack/<app>.log).
 author: Plainstack contributors
 options:
   app:
@@ -27,6 +28,11 @@ options:
     type: str
     choices: [started, live]
     required: true
+  event:
+    description: Why it goes live. A rollback marks the release that it leaves as bad, so that nobody goes back to it.
+    type: str
+    choices: [deploy, rollback]
+    default: deploy
   health_path:
     description: Path that answers 200 to 399 when the app is well.
     type: str
@@ -40,17 +46,25 @@ options:
     type: int
     default: 60
   drain_timeout:
-    description: Seconds to wait until the accept queue of an old instance is empty.
+    description: Seconds that the requests of an old instance have to end, where its release does not say its own C(timeout).
     type: int
     default: 30
   through_nginx:
     description: Confirm the switch over HTTPS through this host's nginx.
     type: bool
     default: false
+  confirm_seconds:
+    description: Seconds to watch the release through nginx after the switch, before the old one is stopped.
+    type: int
+    default: 2
   keep:
-    description: How many releases stay on disk.
+    description: How many releases stay on disk, by order of going live; the live one and the one before in any case.
     type: int
     default: 5
+  run:
+    description: Token of the run that holds the app's lock; empty without one.
+    type: str
+    default: ""
 attributes:
   check_mode:
     description: Says whether the instance would be started or switched to.
@@ -76,6 +90,10 @@ retired:
   returned: with C(state=live)
   type: list
   elements: str
+cut:
+  description: How many requests were cut off because they were not over when the time was.
+  returned: with C(state=live)
+  type: int
 pruned:
   description: Ids of the releases that were removed.
   returned: with C(state=live)
@@ -86,8 +104,11 @@ pruned:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.plainstack.web.plugins.module_utils.instance import Health, InstanceError, prune, retire, running, start, switch
+from ansible_collections.plainstack.web.plugins.module_utils.health import Health
+from ansible_collections.plainstack.web.plugins.module_utils.instance import Work, prune, retire, start, switch
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
+from ansible_collections.plainstack.web.plugins.module_utils.lock import LockError, step
+from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running
 
 
 def main() -> None:
@@ -96,32 +117,39 @@ def main() -> None:
             "app": {"type": "str", "required": True},
             "id": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["started", "live"], "required": True},
+            "event": {"type": "str", "choices": ["deploy", "rollback"], "default": "deploy"},
             "health_path": {"type": "str", "default": "/"},
             "host": {"type": "str", "default": "localhost"},
             "start_timeout": {"type": "int", "default": 60},
             "drain_timeout": {"type": "int", "default": 30},
             "through_nginx": {"type": "bool", "default": False},
+            "confirm_seconds": {"type": "int", "default": 2},
             "keep": {"type": "int", "default": 5},
+            "run": {"type": "str", "default": "", "no_log": False},
         },
         supports_check_mode=True,
     )
     given = module.params
     app, identifier = App(given["app"]), given["id"]
-    health = Health(given["health_path"], given["host"], given["start_timeout"])
     if module.check_mode:
         reached = app.live_id() == identifier if given["state"] == "live" else identifier in running(app)
         module.exit_json(changed=not reached)
     began = time.monotonic()
     result = {}
     try:
-        with app.locked():
+        with step(app, given["run"]) as run:
+            work = Work(app, Health(given["health_path"], given["host"], given["start_timeout"]), run, module.warn)
             if given["state"] == "started":
-                changed = start(app, identifier, health)
+                changed = start(work, identifier)
             else:
-                changed = switch(app, identifier, health, given["through_nginx"])
-                result = {"retired": retire(app, identifier, given["drain_timeout"]), "pruned": prune(app, given["keep"])}
-    except InstanceError as error:
+                seconds = given["confirm_seconds"] if given["through_nginx"] else -1
+                changed = switch(work, identifier, given["event"], seconds, given["keep"])
+                cut = retire(work, given["drain_timeout"])
+                result = {"retired": list(cut), "cut": sum(cut.values()), "pruned": prune(app, given["keep"])}
+    except (InstanceError, LockError) as error:
         module.fail_json(msg=str(error))
+    if result.get("cut"):
+        module.warn(f"{app.name}: {result['cut']} requests took longer than 'timeout' and were cut off.")
     module.exit_json(changed=changed or any(result.values()), seconds=round(time.monotonic() - began, 2), **result)
 
 

@@ -9,6 +9,8 @@ short_description: Whether a host can be deployed to
 version_added: "0.1.0"
 description:
   - Measures the host and fails with everything that is missing, before anything is touched.
+  - Then takes the locks of the apps, so that no other run works on them. The action plugin renews them while ansible-playbook
+    runs and releases them when it ends, however it ends; without a renewal a lock ends by itself after 40 seconds.
   - The action plugin of the same name turns an unreachable host and a missing sudo into errors that say what to do.
 author: Plainstack contributors
 options:
@@ -28,6 +30,23 @@ options:
     description: Seconds that the clock may differ from the controller's.
     type: int
     default: 300
+  purpose:
+    description: What the run is for. A rollback is not refused for want of disk, memory or the right time.
+    type: str
+    choices: [deploy, rollback]
+    default: deploy
+  apps:
+    description: Names of the apps to lock.
+    type: list
+    elements: str
+    default: []
+  lock_wait:
+    description: Seconds to wait for an app that another run has locked.
+    type: int
+    default: 0
+  holder:
+    description: Who takes the locks (C(token), C(by), C(origin), C(what), C(since)); set by the action plugin.
+    type: dict
   now:
     description: Time of the controller in seconds since 1970; set by the action plugin.
     type: float
@@ -35,6 +54,7 @@ attributes:
   check_mode:
     description: Changes nothing in any mode.
     support: full
+    details: In check mode no lock is taken.
 """
 
 EXAMPLES = r"""
@@ -44,6 +64,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+run:
+  description: Token of the run, for the modules that work on a locked app; empty in check mode.
+  returned: success
+  type: str
 refused:
   description: That the host was measured and found wanting, as against not measured.
   returned: failure
@@ -66,20 +90,10 @@ import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.plainstack.web.plugins.module_utils import memory
+from ansible_collections.plainstack.web.plugins.module_utils.layout import App
+from ansible_collections.plainstack.web.plugins.module_utils.lock import Holder, LockError, acquire, release
 from ansible_collections.plainstack.web.plugins.module_utils.preflight import Host, Needs, problems
-
-
-def memory_mb() -> int:
-    """MiB of memory, by the control group's limit where it is lower than the machine's."""
-    sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    try:
-        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as stream:
-            text = stream.read().strip()
-        if text.isdigit():
-            sizes.append(int(text))
-    except FileNotFoundError:
-        pass  # the root control group of a real machine has no such file
-    return min(sizes) // 2**20
 
 
 def listeners() -> dict[int, str]:
@@ -101,6 +115,23 @@ def foreign_sites() -> tuple[str, ...]:
     return tuple(sorted(set(os.listdir("/etc/nginx/sites-enabled")) - {"default"}))
 
 
+def take_locks(module: AnsibleModule) -> str:
+    """Lock all apps or none; the token of the run."""
+    given = module.params
+    run = Holder(**given["holder"])
+    deadline = time.monotonic() + given["lock_wait"]
+    taken = []
+    try:
+        for name in sorted(given["apps"]):  # in one order, or two runs could wait for each other
+            acquire(App(name), run, deadline - time.monotonic())
+            taken.append(name)
+    except LockError as error:
+        for name in taken:
+            release(App(name), run.token)
+        module.fail_json(msg=f"{error}.", refused=True)
+    return run.token
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -108,6 +139,10 @@ def main() -> None:
             "disk_mb": {"type": "int", "default": 500},
             "inodes": {"type": "int", "default": 20000},
             "clock_skew": {"type": "int", "default": 300},
+            "purpose": {"type": "str", "choices": ["deploy", "rollback"], "default": "deploy"},
+            "apps": {"type": "list", "elements": "str", "default": []},
+            "lock_wait": {"type": "int", "default": 0},
+            "holder": {"type": "dict"},
             "now": {"type": "float"},
         },
         supports_check_mode=True,
@@ -123,7 +158,7 @@ def main() -> None:
         version=release.get("VERSION_ID", ""),
         pretty_name=release.get("PRETTY_NAME", ""),
         systemd=os.path.isdir("/run/systemd/system"),
-        memory_mb=memory_mb(),
+        memory_mb=memory.total() // 2**20,
         disk_mb=disk.f_bavail * disk.f_frsize // 2**20,
         inodes=disk.f_favail if disk.f_files else given["inodes"],  # some file systems do not count inodes
         clock_skew=time.time() - given["now"] if given["now"] else 0.0,
@@ -131,12 +166,15 @@ def main() -> None:
         foreign_sites=foreign_sites(),
     )
     needs = Needs(given["memory_mb"], given["disk_mb"], given["inodes"], given["clock_skew"])
-    found = problems(host, needs)
+    found = problems(host, needs) if given["purpose"] == "deploy" else []
     if shutil.which("ss") is None:
         found.append("the program ss is missing. Install it: 'sudo apt-get install iproute2'.")
     if found:
         module.fail_json(msg="\n".join(found), refused=True)
-    module.exit_json(changed=False, memory_mb=host.memory_mb, disk_mb=host.disk_mb)
+    run = ""
+    if given["holder"] and not module.check_mode:
+        run = take_locks(module)
+    module.exit_json(changed=False, memory_mb=host.memory_mb, disk_mb=host.disk_mb, run=run)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,10 @@ options:
     description: Environment variables for uv, such as C(UV_DEFAULT_INDEX) or C(HTTPS_PROXY); handed on like O(environment).
     type: raw
     default: {}
+  run:
+    description: Token of the run that holds the app's lock; empty without one.
+    type: str
+    default: ""
   fetched:
     description: Set by the action plugin once the archive is on the host; not for users.
     type: bool
@@ -103,7 +107,7 @@ built:
   returned: success
   type: bool
 live:
-  description: Whether it has the traffic already.
+  description: Whether it has the traffic already and was confirmed.
   returned: success
   type: bool
 """
@@ -115,8 +119,11 @@ import os
 import pwd
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.plainstack.web.plugins.module_utils.build import BuildError, Plan, build, find, sweep
+from ansible_collections.plainstack.web.plugins.module_utils import memory
+from ansible_collections.plainstack.web.plugins.module_utils.build import BuildError, Plan, build, find, sweep, unwritable
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory
+from ansible_collections.plainstack.web.plugins.module_utils.lock import LockError, step
+from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running
 
 
 def owner(module: AnsibleModule, app: App) -> pwd.struct_passwd | None:
@@ -139,6 +146,19 @@ def decode(text: str) -> str:
     return base64.b64decode(text).decode()
 
 
+def stage(plan: Plan, archive: str, user: pwd.struct_passwd) -> list[str]:
+    """Make the app's directories, remove what is half-built, build; warnings for the operator."""
+    try:
+        make_directory(plan.app.root)
+        make_directory(plan.app.releases)
+        make_directory(plan.app.shared, 0o750, user.pw_uid, user.pw_gid)
+        make_directory(plan.cache, 0o700)
+    except OSError as error:
+        raise BuildError(unwritable(plan.app, error)) from error
+    sweep(plan.app)
+    return build(plan, archive, user.pw_uid, user.pw_gid)
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -155,6 +175,7 @@ def main() -> None:
             "story": {"type": "dict", "default": {}},
             "uv": {"type": "path", "default": "/opt/plainstack/uv/bin/uv"},
             "build_environment": {"type": "raw", "default": "", "no_log": True},
+            "run": {"type": "str", "default": "", "no_log": False},
             "fetched": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -178,22 +199,26 @@ def main() -> None:
     user = owner(module, app)
     found = find(plan)
     if found:
-        module.exit_json(changed=False, id=found, built=False, live=found == app.live_id())
+        story = app.story(found)
+        if story.get("verdict") == "bad" and found != app.live_id():
+            module.warn(f"{app.name}: {found}, which is what you deploy, is marked bad and gets another try: {story.get('reason', '')}")
+        if not module.check_mode and found not in (app.live_id(), *running(app)):
+            try:
+                memory.check(app)
+            except InstanceError as error:
+                module.fail_json(msg=str(error))
+        module.exit_json(changed=False, id=found, built=False, live=found == app.live_id() and not story.get("pending"))
     diff = {"before": f"{app.live_id()}\n", "after": f"{plan.identifier}\n", "before_header": "release", "after_header": "release"}
     if module.check_mode:
         module.exit_json(changed=True, id=plan.identifier, built=False, live=False, diff=diff)
     if user is None or not given["fetched"]:
         module.exit_json(changed=False, needs_user=user is None, needs_archive=True)
-    with app.locked():
-        make_directory(app.root)
-        make_directory(app.releases)
-        make_directory(app.shared, 0o750, user.pw_uid, user.pw_gid)
-        make_directory(plan.cache, 0o700)
-        sweep(app)
-        try:
-            warnings = build(plan, given["archive"], user.pw_uid, user.pw_gid)
-        except BuildError as error:
-            module.fail_json(msg=str(error))
+    try:
+        with step(app, given["run"]):
+            memory.check(app)  # the new instance is to run beside the live one
+            warnings = stage(plan, given["archive"], user)
+    except (BuildError, InstanceError, LockError) as error:
+        module.fail_json(msg=str(error))
     for warning in warnings:
         module.warn(warning)
     module.exit_json(changed=True, id=plan.identifier, built=True, live=False, diff=diff)

@@ -1,0 +1,55 @@
+"""Run a command of the app (a migration, a cache to warm) as the app would run it: its user, its environment, its sandbox."""
+
+from __future__ import annotations
+
+import subprocess
+
+from ansible_collections.plainstack.web.plugins.module_utils.layout import App
+from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, show, systemctl
+
+# Settings of the app's unit that are about a service that runs for ever
+OF_A_SERVICE = ("Type", "NotifyAccess", "Exec", "Kill", "Restart", "Timeout", "OOMPolicy", "Watchdog")
+SHOWN = 40  # lines of its output in an error
+
+
+def settings(unit_text: str, app: App, identifier: str) -> list[str]:
+    """What is in [Service] of a unit with its drop-ins, as systemctl cat prints it, for a transient unit."""
+    found, section = [], ""
+    for line in unit_text.splitlines():
+        line = line.strip()
+        if line.startswith("["):
+            section = line
+        elif section == "[Service]" and "=" in line and not line.startswith(("#", ";", *OF_A_SERVICE)):
+            found.append(line.replace("%p", app.name).replace("%i", identifier))
+    return found
+
+
+def run(app: App, identifier: str, name: str, command: str, timeout: int) -> str:
+    """Run the command and wait for its end.
+
+    :param name: `migrate` or `after_live`.
+    :param command: for /bin/sh; the release's own environment comes first in PATH.
+    :param timeout: seconds until it is killed.
+    :returns: what it printed.
+    :raises InstanceError: with the end of its output, when it fails, or when the same hook of an earlier run still runs.
+    """
+    unit = f"plainstack-{name}-{app.name}.service"
+    if show(unit, "ActiveState")["ActiveState"] in ("active", "activating", "deactivating"):
+        raise InstanceError(
+            f"{app.name}: '{name}' of an earlier run is still going on; nothing was done.\n"
+            f"Next: wait until it has ended ('systemctl status {unit}' on the host shows it, 'systemctl stop {unit}' ends it), then run the same command again."
+        )
+    service = settings(systemctl("cat", app.unit(identifier, "service")), app, identifier)
+    path = f"{app.release(identifier)}/.venv/bin:/usr/local/bin:/usr/bin:/bin"
+    words = ["systemd-run", "--quiet", "--wait", "--collect", "--pipe", f"--unit={unit}", f"--property=RuntimeMaxSec={timeout}"]
+    words += [f"--property={line}" for line in service]
+    # systemd expands variables in what it executes; the shell is to do that
+    words += ["/usr/bin/env", f"PATH={path}", "/bin/sh", "-c", command.replace("$", "$$")]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    output = (done.stdout + done.stderr).strip()
+    if done.returncode:
+        raise InstanceError(
+            f"{app.name}: the hook '{name}' failed with exit code {done.returncode}: {command}\n"
+            "Its last lines:\n" + ("\n".join(output.splitlines()[-SHOWN:]) or "(it wrote none)")
+        )
+    return output

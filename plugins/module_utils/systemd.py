@@ -1,0 +1,52 @@
+"""What systemd knows of the instances of an app, and what they wrote."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+
+from ansible_collections.plainstack.web.plugins.module_utils.layout import App
+
+
+class InstanceError(Exception):
+    """An instance did not do what it must; the message says what, why and what to do next."""
+
+
+def systemctl(*arguments: str, check: bool = True) -> str:
+    """What systemctl prints; an InstanceError with what it complains about when it fails."""
+    done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)
+    if check and done.returncode:
+        raise InstanceError(f"systemctl {' '.join(arguments)} failed: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout.strip()
+
+
+def show(unit: str, *properties: str) -> dict[str, str]:
+    """Properties of a unit by name."""
+    return dict(line.split("=", 1) for line in systemctl("show", unit, f"--property={','.join(properties)}").splitlines())
+
+
+def log(unit: str, lines: int = 25) -> str:
+    """The last lines that a unit wrote to the journal."""
+    command = ["journalctl", f"--unit={unit}", "--output=cat", "--no-pager", f"--lines={lines}"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip("\n")
+
+
+def running(app: App) -> list[str]:
+    """Ids of the instances of which a service or a socket is there, oldest first."""
+    listed = systemctl("list-units", "--plain", "--no-legend", "--state=active,activating,deactivating,reloading,failed", f"{app.name}@*")
+    units = (line.split()[0] for line in listed.splitlines())
+    return sorted({unit.split("@", 1)[1].rsplit(".", 1)[0] for unit in units})
+
+
+def memory(app: App, identifier: str) -> int:
+    """Bytes that an instance holds; pages that its processes share count once."""
+    group = show(app.unit(identifier, "service"), "ControlGroup")["ControlGroup"]
+    total = 0
+    for root in ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"):  # cgroup v2; v1; both
+        with contextlib.suppress(OSError), open(f"{root}{group}/cgroup.procs", encoding="ascii") as stream:
+            for process in stream.read().split():
+                with contextlib.suppress(OSError), open(f"/proc/{process}/smaps_rollup", encoding="ascii") as rollup:
+                    total += sum(int(line.split()[1]) * 1024 for line in rollup if line.startswith("Pss:"))
+            if total:
+                break
+    return total

@@ -1,0 +1,122 @@
+#!/usr/bin/python
+"""A command of the app, run once for a release."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: hook
+short_description: A command of the app, run once for a release
+version_added: "0.1.0"
+description:
+  - Runs a command with the app's user, environment and sandbox in the directory of a release, waits for its end and notes in
+    C(release.json) that it was done. What is noted is not run again, so that an interrupted deploy can be repeated.
+  - The command goes on when the run that started it is killed; until it has ended, no other of its kind is started.
+author: Plainstack contributors
+options:
+  app:
+    description: Name of the app.
+    type: str
+    required: true
+  id:
+    description: Id of the release.
+    type: str
+    required: true
+  hook:
+    description: C(migrate) is run once for a release; C(after_live) once each time it goes live.
+    type: str
+    choices: [migrate, after_live]
+    required: true
+  command:
+    description: For C(/bin/sh); the programs of the release's environment come first in C(PATH).
+    type: str
+    required: true
+  timeout:
+    description: Seconds until it is killed.
+    type: int
+    default: 600
+  run:
+    description: Token of the run that holds the app's lock; empty without one.
+    type: str
+    default: ""
+attributes:
+  check_mode:
+    description: Says whether it would be run.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Migrate the database
+  plainstack.web.hook:
+    app: hello
+    id: 20261122T094104Z-1f0c2d3e
+    hook: migrate
+    command: flask db upgrade
+"""
+
+RETURN = r"""
+output:
+  description: What it printed.
+  returned: when it was run
+  type: str
+seconds:
+  description: How long it took.
+  returned: when it was run
+  type: float
+"""
+
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.plainstack.web.plugins.module_utils.health import Health
+from ansible_collections.plainstack.web.plugins.module_utils.hook import run as run_hook
+from ansible_collections.plainstack.web.plugins.module_utils.instance import Work
+from ansible_collections.plainstack.web.plugins.module_utils.layout import App
+from ansible_collections.plainstack.web.plugins.module_utils.lock import LockError, step
+from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "app": {"type": "str", "required": True},
+            "id": {"type": "str", "required": True},
+            "hook": {"type": "str", "choices": ["migrate", "after_live"], "required": True},
+            "command": {"type": "str", "required": True},
+            "timeout": {"type": "int", "default": 600},
+            "run": {"type": "str", "default": "", "no_log": False},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    app, identifier, name = App(given["app"]), given["id"], given["hook"]
+    story = app.story(identifier)
+    # The sequence says which going live it was; a migration is the release's own
+    done = story.get("sequence") if name == "after_live" else True
+    if story.get(name) == done and done:
+        module.exit_json(changed=False)
+    if module.check_mode:
+        module.exit_json(changed=True)
+    began = time.monotonic()
+    try:
+        with step(app, given["run"]) as run:
+            work = Work(app, Health("/", "localhost", 0), run, module.warn)
+            try:
+                output = run_hook(app, identifier, name, given["command"], given["timeout"])
+            except InstanceError as error:
+                work.log("failed", identifier, reason=str(error).splitlines()[0])
+                if name == "after_live":
+                    state = f"{identifier} is live and stays so."
+                else:
+                    state = f"{app.live_id()} still serves." if app.live_id() else "Nothing of this app is live yet."
+                module.fail_json(
+                    msg=f"{error}\n{state}\nWhere it is set: '{name}' of the app in the inventory.\n"
+                    "Next: mend it and run the same command again; the hook is then run again."
+                )
+            work.note(identifier, **{name: done})
+    except LockError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=True, output=output, seconds=round(time.monotonic() - began, 2))
+
+
+if __name__ == "__main__":
+    main()
