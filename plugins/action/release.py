@@ -10,6 +10,8 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible_collections.plainstack.web.plugins.module_utils.environment import render
 
+INLINE = 256 * 1024  # bytes of an archive that goes along with the first question; a larger one is sent once it is known to be needed
+
 
 def encode(text: str) -> str:
     """One word for the whole text, so that hiding it in the output hides nothing else."""
@@ -25,6 +27,9 @@ class ActionModule(ActionBase):
         arguments = dict(self._task.args)
         arguments["environment"] = encode(render(arguments.get("environment") or {}))
         arguments["build_environment"] = encode(json.dumps(arguments.get("build_environment") or {}))
+        if os.path.getsize(arguments["archive"]) <= INLINE:
+            with open(arguments["archive"], "rb") as stream:
+                arguments["content"] = base64.b64encode(stream.read()).decode()
         result = self._execute_module("plainstack.web.release", arguments, task_vars=task_vars)
         if not result.get("needs_archive"):
             return result

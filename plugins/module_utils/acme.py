@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from ansible_collections.plainstack.web.plugins.module_utils.layout import make_directory, read, write
 
 LETSENCRYPT = "/etc/letsencrypt"
+X509 = ("openssl", "x509", "-noout", "-dates", "-ext", "subjectAltName", "-in")
 FAILURES = "/var/lib/plainstack/certbot-failures.json"
 # Let's Encrypt allows five failed authorisations for a name in an hour
 MOST_FAILURES = 4
@@ -61,8 +62,7 @@ def held(name: str) -> Held | None:
     path = f"{LETSENCRYPT}/live/{name}/cert.pem"
     if not os.path.exists(path):
         return None
-    command = ["openssl", "x509", "-noout", "-dates", "-ext", "subjectAltName", "-in", path]
-    return parse(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return parse(subprocess.run([*X509, path], capture_output=True, text=True, check=True).stdout)
 
 
 def renew_before(lifetime: float) -> str:
@@ -74,23 +74,45 @@ def renew_before(lifetime: float) -> str:
     return f"{round(hours / 2 if hours < 240 else hours / 3)} hours"
 
 
-def _renewal(name: str) -> tuple[str, configparser.ConfigParser]:
-    path = f"{LETSENCRYPT}/renewal/{name}.conf"
+@dataclass(frozen=True)
+class Renewal:
+    """certbot's settings for a certificate: URL of the ACME server that it came from, and when to renew it."""
+
+    server: str
+    before: str
+
+
+def renewal(text: str) -> Renewal:
+    """Read the file of certbot's settings for a certificate."""
     settings = configparser.ConfigParser(interpolation=None)
-    settings.read_string("[lineage]\n" + (read(path) or ""))
-    return path, settings
+    settings.read_string("[lineage]\n" + text)
+    return Renewal(settings.get("renewalparams", "server", fallback=""), settings.get("lineage", "renew_before_expiry", fallback=""))
 
 
-def server_of(name: str) -> str:
-    """URL of the ACME server that the certificate came from."""
-    return _renewal(name)[1].get("renewalparams", "server", fallback="")
+def _settings(name: str) -> str:
+    return f"{LETSENCRYPT}/renewal/{name}.conf"
+
+
+def renewal_of(name: str) -> Renewal:
+    """The same of a certificate on this host."""
+    return renewal(read(_settings(name)) or "")
+
+
+def as_wanted(present: Held, settings: Renewal, domains: list[str], server: str) -> bool:
+    """Whether a certificate needs nothing."""
+    return right_names(present, settings, domains, server) and settings.before == renew_before(present.lifetime)
+
+
+def right_names(present: Held, settings: Renewal, domains: list[str], server: str) -> bool:
+    """Whether a certificate is for these names and from this ACME server."""
+    return present.names == set(domains) and settings.server == server
 
 
 def set_renewal(name: str, lifetime: float, dry_run: bool) -> bool:
     """Write when to renew into certbot's settings of the certificate; whether they change."""
-    path, settings = _renewal(name)
+    path = _settings(name)
     wanted = renew_before(lifetime)
-    if settings.get("lineage", "renew_before_expiry", fallback="") == wanted:
+    if renewal_of(name).before == wanted:
         return False
     if dry_run:
         return True

@@ -82,7 +82,7 @@ import shutil
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.plainstack.web.plugins.module_utils.acme import Account, AcmeError, held, obtain, server_of, set_renewal
+from ansible_collections.plainstack.web.plugins.module_utils.acme import Account, AcmeError, held, obtain, renewal_of, right_names, set_renewal
 
 
 def main() -> None:
@@ -103,7 +103,7 @@ def main() -> None:
     for wanted in given["certificates"]:
         name = wanted["name"]
         present = held(name)
-        if present is None or present.names != set(wanted["domains"]) or server_of(name) != account.server:
+        if present is None or not right_names(present, renewal_of(name), wanted["domains"], account.server):
             obtained.append(name)
             if module.check_mode:
                 continue

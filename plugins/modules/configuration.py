@@ -79,15 +79,14 @@ written:
   elements: str
 """
 
-import hashlib
 import os
 import subprocess
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.plainstack.web.plugins.module_utils.layout import make_directory, read, write
+from ansible_collections.plainstack.web.plugins.module_utils.stamp import STAMPS, digest
 
-STAMPS = "/var/lib/plainstack/configuration"
 UNITS = "/etc/systemd/"
 
 
@@ -171,7 +170,7 @@ def main() -> None:
     files = given["files"] + given["secret_files"]
     secret = {file["dest"] for file in given["secret_files"]}
     stamp = f"{STAMPS}/{given['name']}"
-    wanted = hashlib.sha256(repr([(file["dest"], file["mode"], file["content"]) for file in files]).encode()).hexdigest()
+    wanted = digest(files)
     changed = [file for file in files if differs(file)]
     diff = [
         {"before_header": file["dest"], "after_header": file["dest"], "before": shown(file["dest"]), "after": file["content"]}

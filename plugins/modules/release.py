@@ -74,6 +74,10 @@ options:
     description: Token of the run that holds the app's lock; empty without one.
     type: str
     default: ""
+  content:
+    description: The archive itself, encoded, where it is small; set by the action plugin, not for users.
+    type: str
+    default: ""
   fetched:
     description: Set by the action plugin once the archive is on the host; not for users.
     type: bool
@@ -146,6 +150,14 @@ def decode(text: str) -> str:
     return base64.b64decode(text).decode()
 
 
+def laid_down(module: AnsibleModule, content: str) -> str:
+    """Path of the archive that came along; Ansible removes it with the module's temporary directory."""
+    path = os.path.join(module.tmpdir, "archive.tar.gz")
+    with open(path, "wb") as stream:
+        stream.write(base64.b64decode(content))
+    return path
+
+
 def stage(plan: Plan, archive: str, user: pwd.struct_passwd) -> list[str]:
     """Make the app's directories, remove what is half-built, build; warnings for the operator."""
     try:
@@ -176,6 +188,7 @@ def main() -> None:
             "uv": {"type": "path", "default": "/opt/plainstack/uv/bin/uv"},
             "build_environment": {"type": "raw", "default": "", "no_log": True},
             "run": {"type": "str", "default": "", "no_log": False},
+            "content": {"type": "str", "default": "", "no_log": True},
             "fetched": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -211,12 +224,12 @@ def main() -> None:
     diff = {"before": f"{app.live_id()}\n", "after": f"{plan.identifier}\n", "before_header": "release", "after_header": "release"}
     if module.check_mode:
         module.exit_json(changed=True, id=plan.identifier, built=False, live=False, diff=diff)
-    if user is None or not given["fetched"]:
+    if user is None or not (given["content"] or given["fetched"]):
         module.exit_json(changed=False, needs_user=user is None, needs_archive=True)
     try:
         with step(app, given["run"]):
             memory.check(app)  # the new instance is to run beside the live one
-            warnings = stage(plan, given["archive"], user)
+            warnings = stage(plan, given["archive"] if given["fetched"] else laid_down(module, given["content"]), user)
     except (BuildError, InstanceError, LockError) as error:
         module.fail_json(msg=str(error))
     for warning in warnings:

@@ -1,13 +1,14 @@
-"""An app whose paths are all below a temporary directory."""
+"""Fixtures: an app whose paths are all below a temporary directory, on a host that only pretends."""
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import instance
-from ansible_collections.plainstack.web.plugins.module_utils.layout import App
+from ansible_collections.plainstack.web.plugins.module_utils import instance, memory
+from ansible_collections.plainstack.web.plugins.module_utils import systemd as systemd_module
+from ansible_collections.plainstack.web.plugins.module_utils.instance import Work
+from tests.unit.fakes import Answers, Clock, LocalApp, Systemd, make_app, make_work
 
 
 def pytest_configure() -> None:
@@ -32,32 +33,42 @@ def umask(request: pytest.FixtureRequest) -> Iterator[None]:
     os.umask(before)
 
 
-@dataclass(frozen=True)
-class LocalApp(App):
-    """The app of a server, in a directory of its own."""
-
-    base: str = ""
-
-    @property
-    def root(self) -> str:
-        return f"{self.base}/srv"
-
-    @property
-    def sockets(self) -> str:
-        return f"{self.base}/run"
-
-    @property
-    def settings(self) -> str:
-        return f"{self.base}/etc"
-
-    def drop_in(self, identifier: str) -> str:
-        return f"{instance.UNITS}/{self.unit(identifier, 'service')}.d"
-
-
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalApp:
     """An app without any release."""
-    for name in ("srv/releases", "srv/shared", "run", "etc", "units"):
-        (tmp_path / name).mkdir(parents=True)
     monkeypatch.setattr(instance, "UNITS", str(tmp_path / "units"))
-    return LocalApp("hello", str(tmp_path))
+    return make_app(tmp_path)
+
+
+@pytest.fixture
+def systemd(app: LocalApp, monkeypatch: pytest.MonkeyPatch) -> Systemd:
+    """A systemd that only pretends, with memory for every instance; it never waits."""
+    fake = Systemd()
+    monkeypatch.setattr(systemd_module, "systemctl", fake)
+    monkeypatch.setattr(systemd_module, "log", lambda unit: f"last words of {unit}")
+    monkeypatch.setattr(memory, "check", lambda app: None)
+    monkeypatch.setattr(instance, "time", Clock())
+    monkeypatch.setattr(instance, "drain", lambda path, seconds: 0)
+    return fake
+
+
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch) -> Answers:
+    """What an instance answers on its own socket; nothing is wrong."""
+    answers = Answers()
+    monkeypatch.setattr(instance, "ask_instance", answers)
+    return answers
+
+
+@pytest.fixture
+def nginx(monkeypatch: pytest.MonkeyPatch) -> Answers:
+    """What comes through nginx; nothing is wrong."""
+    answers = Answers()
+    monkeypatch.setattr(instance, "ask_nginx", answers)
+    return answers
+
+
+@pytest.fixture
+def work(app: LocalApp) -> Work:
+    """For whom a warning is an error."""
+    return make_work(app)

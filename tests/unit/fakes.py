@@ -1,0 +1,179 @@
+"""What stands in for a host: the paths of an app, systemd, the clock, the answers of an app."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.plainstack.web.plugins.module_utils import instance
+from ansible_collections.plainstack.web.plugins.module_utils.health import Health
+from ansible_collections.plainstack.web.plugins.module_utils.instance import Work
+from ansible_collections.plainstack.web.plugins.module_utils.layout import App, relink, write
+
+OLDER, OLD, NEW = "20260101T000000Z-aaaaaaaa", "20260102T000000Z-bbbbbbbb", "20260103T000000Z-cccccccc"
+HEALTH = Health("/healthz", "hello.example.com", 3)
+
+
+@dataclass(frozen=True)
+class LocalApp(App):
+    """The app of a server, in a directory of its own."""
+
+    base: str = ""
+
+    @property
+    def root(self) -> str:
+        return f"{self.base}/srv"
+
+    @property
+    def sockets(self) -> str:
+        return f"{self.base}/run"
+
+    @property
+    def history(self) -> str:
+        return f"{self.base}/log/{self.name}.log"
+
+    @property
+    def settings(self) -> str:
+        return f"{self.base}/etc"
+
+    def drop_in(self, identifier: str) -> str:
+        return f"{instance.UNITS}/{self.unit(identifier, 'service')}.d"
+
+
+def make_app(base: Path) -> LocalApp:
+    """An app without any release."""
+    for name in ("srv/releases", "srv/shared", "run", "etc", "units/multi-user.target.wants", "units/sockets.target.wants"):
+        (base / name).mkdir(parents=True)
+    return LocalApp("hello", str(base))
+
+
+class Systemd:
+    """Stands in for systemctl: units, their states and the links that enable them; remembers what was asked.
+
+    As in the units of the role gunicorn, a service needs its socket: they start together, and a socket takes its service along.
+    """
+
+    def __init__(self) -> None:
+        self.states: dict[str, str] = {}
+        self.restarts: dict[str, int] = {}
+        self.calls: list[str] = []
+
+    def __call__(self, verb: str, *arguments: str, check: bool = True) -> str:
+        units = [word for word in arguments if not word.startswith("-")]
+        if verb == "show":
+            return f"ActiveState={self.states.get(units[0], 'inactive')}\nNRestarts={self.restarts.get(units[0], 0)}\nControlGroup=/none"
+        if verb == "list-units":
+            return "\n".join(f"{unit} loaded {state} x Description" for unit, state in self.states.items())
+        for unit in units:
+            self.calls.append(f"{verb} {unit}")
+            self._do(verb, unit)
+        return ""
+
+    def _do(self, verb: str, unit: str) -> None:
+        service, listener = f"{unit.rsplit('.', 1)[0]}.service", f"{unit.rsplit('.', 1)[0]}.socket"
+        if verb == "enable":
+            relink(self.link(unit), "/dev/null")
+        elif verb == "disable" and os.path.lexists(self.link(unit)):
+            os.unlink(self.link(unit))
+        elif verb == "start":
+            self.states[listener] = "active"
+            if unit == service:
+                self.states[service] = "active"
+        elif verb == "stop":
+            for one in {unit, service}:
+                self.states.pop(one, None)
+        elif verb == "reset-failed":
+            self.restarts.pop(unit, None)
+            if self.states.get(unit) == "failed":
+                del self.states[unit]
+
+    @staticmethod
+    def link(unit: str) -> str:
+        """Where the link is that has systemd start the unit at boot."""
+        return f"{instance.UNITS}/{'multi-user' if unit.endswith('service') else 'sockets'}.target.wants/{unit}"
+
+    def enabled(self) -> list[str]:
+        """Units that come up at boot."""
+        return sorted(path.name for path in Path(instance.UNITS).glob("*.wants/*"))
+
+    def run(self, app: App, *identifiers: str) -> None:
+        """These instances run; nobody asked for it."""
+        for identifier in identifiers:
+            self.states |= {app.unit(identifier, "service"): "active", app.unit(identifier, "socket"): "active"}
+
+    def dies(self, app: App, identifier: str) -> None:
+        """The process of an instance ends, and systemd has given up on it."""
+        self.states[app.unit(identifier, "service")] = "failed"
+
+    def reboot(self) -> None:
+        """What is enabled comes up, and nothing else."""
+        self.states = dict.fromkeys(self.enabled(), "active")
+        self.restarts.clear()
+
+
+class Clock:
+    """Stands in for the module time: sleeping takes no time."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@dataclass
+class Answers:
+    """Stands in for ask_instance and ask_nginx: what is wrong with one answer after the other, the last again and again."""
+
+    wrong: list[str] = field(default_factory=lambda: [""])
+    asked: list[tuple[Any, ...]] = field(default_factory=list)
+    meanwhile: Callable[[], None] = lambda: None
+
+    def __call__(self, *arguments: Any) -> str:
+        self.asked.append(arguments)
+        self.meanwhile()
+        return self.wrong.pop(0) if len(self.wrong) > 1 else self.wrong[0]
+
+
+def full(*_arguments: Any, **_facts: Any) -> None:
+    """Stands in for what writes, on a full disk."""
+    raise OSError(28, "No space left on device")
+
+
+def release(app: App, identifier: str, **story: Any) -> None:
+    """A complete release on disk."""
+    os.makedirs(app.release(identifier))
+    os.makedirs(os.path.dirname(app.environment(identifier)))
+    write(app.marker(identifier), json.dumps(story))
+
+
+def make_live(app: App, systemd: Systemd, identifier: str) -> None:
+    """That release runs, is enabled and has the traffic."""
+    relink(app.live_socket, app.socket(identifier))
+    relink(app.live, app.release(identifier))
+    systemd("enable", app.unit(identifier, "service"), app.unit(identifier, "socket"))
+    systemd.run(app, identifier)
+    systemd.calls.clear()
+
+
+def make_work(app: App, warnings: list[str] | None = None) -> Work:
+    """What a module works on; warnings go into the list, and without one they are errors."""
+
+    def refuse(message: str) -> None:
+        raise AssertionError(message)
+
+    return Work(app, HEALTH, None, refuse if warnings is None else warnings.append)
+
+
+def events(app: App) -> list[dict[str, Any]]:
+    """The log of deploys and rollbacks."""
+    if not os.path.exists(app.history):
+        return []
+    return [json.loads(line) for line in Path(app.history).read_text().splitlines()]

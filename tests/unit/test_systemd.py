@@ -1,0 +1,91 @@
+"""What systemd says, read from programs of its names that only pretend."""
+
+import builtins
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.plainstack.web.plugins.module_utils import systemd
+from ansible_collections.plainstack.web.plugins.module_utils.layout import App
+from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, log, memory, running, show, systemctl
+
+UNITS = """\
+hello@20260102T000000Z-bbbbbbbb.service loaded active running hello
+hello@20260102T000000Z-bbbbbbbb.socket  loaded active running Socket of hello
+hello@20260101T000000Z-aaaaaaaa.service loaded failed failed  hello
+hello@20260103T000000Z-cccccccc.socket  loaded active listening Socket of hello"""
+
+
+@pytest.fixture(autouse=True)
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A systemctl and a journalctl that write down how they were called and then do what `says` has them do."""
+    for name in ("systemctl", "journalctl"):
+        (tmp_path / name).write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/arguments\n. {tmp_path}/says\n')
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    return tmp_path
+
+
+def says(programs: Path, script: str) -> None:
+    (programs / "says").write_text(script)
+
+
+def arguments(programs: Path) -> list[str]:
+    return (programs / "arguments").read_text().splitlines()
+
+
+def test_systemctl(programs: Path) -> None:
+    says(programs, "echo enabled")
+    assert systemctl("is-enabled", "a.service") == "enabled"
+    assert arguments(programs) == ["is-enabled", "a.service"]
+
+
+@pytest.mark.parametrize("stream", [">&2", ""])
+def test_what_it_complains_about(programs: Path, stream: str) -> None:
+    says(programs, f"echo no such unit {stream}; exit 5")
+    with pytest.raises(InstanceError, match=r"^systemctl start a\.service failed: no such unit$"):
+        systemctl("start", "a.service")
+    systemctl("stop", "a.service", check=False)
+
+
+def test_properties(programs: Path) -> None:
+    says(programs, "echo ActiveState=active; echo Environment=A=1 B=2; echo Result=")
+    assert show("a.service", "ActiveState", "Environment", "Result") == {"ActiveState": "active", "Environment": "A=1 B=2", "Result": ""}
+    assert arguments(programs) == ["show", "a.service", "--property=ActiveState,Environment,Result"]
+
+
+def test_the_log(programs: Path) -> None:
+    says(programs, 'printf "\\n  indented\\nlast\\n\\n"')
+    assert log("a.service", 7) == "  indented\nlast"
+    assert arguments(programs) == ["--unit=a.service", "--output=cat", "--no-pager", "--lines=7"]
+
+
+@pytest.mark.parametrize(("units", "found"), [(UNITS, ["20260101T000000Z-aaaaaaaa", "20260102T000000Z-bbbbbbbb", "20260103T000000Z-cccccccc"]), ("", [])])
+def test_what_runs(programs: Path, units: str, found: list[str]) -> None:
+    says(programs, f"cat <<END\n{units}\nEND")
+    assert running(App("hello")) == found
+    assert arguments(programs)[-1] == "hello@*"
+    # Also what has failed, or is about to be restarted: it is there, and must be stopped one day
+    assert "--state=active,activating,deactivating,reloading,failed" in arguments(programs)
+
+
+@pytest.mark.parametrize("root", ["/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"])
+def test_what_an_instance_holds(monkeypatch: pytest.MonkeyPatch, root: str) -> None:
+    """Of each process its share of the pages; one that has just ended counts nothing."""
+    files = {
+        f"{root}/system.slice/a.service/cgroup.procs": "11\n12\n13\n",
+        "/proc/11/smaps_rollup": "55d0-7fff ---p\nRss:    4000 kB\nPss:    1000 kB\nPss_Anon:  900 kB\n",
+        "/proc/12/smaps_rollup": "Pss:     500 kB\n",
+    }
+
+    def fake_open(path: str, **_arguments: Any) -> io.StringIO:
+        if path not in files:
+            raise FileNotFoundError(path)
+        return io.StringIO(files[path])
+
+    monkeypatch.setattr(systemd, "systemctl", lambda *arguments: "ControlGroup=/system.slice/a.service")
+    monkeypatch.setattr(builtins, "open", fake_open)
+    assert memory(App("hello"), "1") == 1500 * 1024
+    files.clear()
+    assert memory(App("hello"), "1") == 0
