@@ -17,12 +17,14 @@ CHANGED = Path("hello/templates/base.html")
 
 @dataclass
 class Deploys:
-    """Seconds of each run; and of each release made by a one-line change its MB of disk and seconds to build."""
+    """Seconds of each run; and of each release made by a one-line change its MB of disk, seconds to build and MiB of memory."""
 
     floor: list[Watch] = field(default_factory=list)
     first: list[Watch] = field(default_factory=list)
     change: list[float] = field(default_factory=list)
     nothing: list[float] = field(default_factory=list)
+    rollback: list[float] = field(default_factory=list)
+    memory: list[float] = field(default_factory=list)
     disk: list[float] = field(default_factory=list)
     build: list[float] = field(default_factory=list)
 
@@ -69,6 +71,24 @@ def nothing(source: Path) -> float:
     return watch.end
 
 
+def rollback() -> float:
+    """Go back to the release before, and see that the page is the one from before."""
+    before = answer(STACK, "/")[1]
+    with watched(STACK) as watch:
+        playbook("rollback.yml")
+    status, body = answer(STACK, "/")
+    marks = [re.findall(rb"bench-change-\d+", page) for page in (before, body)]
+    if status != 200 or marks[0] == marks[1]:
+        raise BenchError("the rollback ended without an error, and the page is still the same")
+    return watch.end
+
+
+def memory() -> float:
+    """MiB that the live instance holds: pages that its processes share count once."""
+    output = script(STACK, "for process in $(pgrep -u hello); do grep ^Pss: /proc/$process/smaps_rollup; done")
+    return sum(int(line.split()[1]) for line in output.splitlines()) / 1024
+
+
 def newest_release() -> tuple[float, float]:
     """Of the newest release: MB of disk in inodes that it does not share with the one before, and seconds to build."""
     output = script(
@@ -100,11 +120,13 @@ def measure(work: Path, fresh: int, again: int) -> Deploys:
         result.first.append(deploy(source)[0])
         print(f"  floor {result.floor[-1].first:.1f} s, deploy.yml {result.first[-1].end:.1f} s", flush=True)
     for number in range(again):
-        print(f"deploys: a one-line change, then none ({number + 1}/{again})", flush=True)
+        print(f"deploys: a one-line change, none, and back ({number + 1}/{again})", flush=True)
         result.change.append(change(source, number))
         disk, build = newest_release()
         result.disk.append(disk)
         result.build.append(build)
+        result.memory.append(memory())
         result.nothing.append(nothing(source))
-        print(f"  change {result.change[-1]:.1f} s, no change {result.nothing[-1]:.1f} s", flush=True)
+        result.rollback.append(rollback())
+        print(f"  change {result.change[-1]:.1f} s, no change {result.nothing[-1]:.1f} s, rollback {result.rollback[-1]:.1f} s", flush=True)
     return result

@@ -86,6 +86,7 @@ def playbook(path: str, *arguments: str) -> str:
         try:
             return command([str(ROOT / ".venv" / "bin" / "ansible-playbook"), path, "-i", str(INVENTORY), *arguments], environment=environment)
         finally:
+            time.sleep(1)  # the run's lock on the app is given back over the same connections
             for master in Path(control).iterdir():
                 subprocess.run(["ssh", "-O", "exit", "-o", f"ControlPath={master}", "vm"], capture_output=True, check=False)
 

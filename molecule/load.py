@@ -205,6 +205,7 @@ class Load:
         self.responses()
         for stream in self._read:
             stream.close()
+        self._processes, self._read = [], []
 
     def responses(self) -> list[Response]:
         """What has been answered up to now, by the order of the requests' start.

@@ -229,6 +229,9 @@ def switch(work: Work, identifier: str, event: str, seconds: float, keep: int) -
         work.note(identifier, sequence=number, went_live=history.now(), stopped=None, verdict="good", reason=None, pending=None)
         work.log(pending.get("event", event), identifier, before=came_from, revision=story.get("revision", ""), dirty=story.get("dirty", False))
         changed = True
+    elif event == "deploy" and story.get("verdict") == "bad":  # a rollback that was not carried through had marked it
+        work.note(identifier, verdict="good", reason=None)
+        changed = True
     return changed
 
 

@@ -64,11 +64,14 @@ def renew(app: App) -> None:
 def acquire(app: App, candidate: Holder, wait: float) -> None:
     """Take the lock, or wait for it.
 
+    Whose holder may have died is waited for in any case, until it gives a sign of life or its lease is over.
+
     :param wait: seconds to wait while another run that lives holds it.
     :raises LockError: with who has it.
     """
     deadline = time.monotonic() + wait
     make_directory(app.sockets)
+    first_beat = read(f"{app.lock}.beat")
     while True:
         guard = os.open(app.sockets, os.O_RDONLY)
         try:
@@ -80,11 +83,11 @@ def acquire(app: App, candidate: Holder, wait: float) -> None:
                 return
         finally:
             os.close(guard)
-        if time.monotonic() >= deadline:
+        if time.monotonic() >= deadline and read(f"{app.lock}.beat") != first_beat:
             raise LockError(
                 f"the app '{app.name}' is locked by {other.what} of {other.by} on {other.origin}, since {other.since} "
                 f"(last sign of life {_silence(app):.0f} s ago). "
-                f"Wait until it has ended, or let this run wait: -e lock_wait=600. A run that died frees its lock within {LEASE} s"
+                "Wait until it has ended, or let this run wait: -e lock_wait=600"
             )
         time.sleep(0.5)
 

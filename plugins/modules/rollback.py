@@ -66,6 +66,8 @@ config:
   type: dict
 """
 
+import contextlib
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.plainstack.web.plugins.module_utils.health import Health
 from ansible_collections.plainstack.web.plugins.module_utils.instance import Work, look, start
@@ -99,7 +101,7 @@ def main() -> None:
     given = module.params
     app = App(given["app"])
     try:
-        with step(app, given["run"]) as run:
+        with contextlib.nullcontext() if module.check_mode else step(app, given["run"]) as run:
             try:
                 target = rollback_target(look(app), given["release"])
             except StateError as error:

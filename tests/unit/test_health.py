@@ -1,0 +1,148 @@
+"""Asking an app whether it is well, over a real socket."""
+
+import datetime
+import http.server
+import socket
+import socketserver
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.plainstack.web.plugins.module_utils.health import Health, ask_instance, ask_nginx
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+HEALTH = Health("/healthz?deep=1", "hello.example.com", 60)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Gives the server's answer; a status of 0 hangs, -1 hangs up, and -2 talks nonsense."""
+
+    def do_GET(self) -> None:
+        server: Any = self.server
+        server.asked.append((self.path, dict(self.headers)))
+        if server.status == 0:
+            time.sleep(0.5)
+        elif server.status == -2:
+            self.wfile.write(b"nonsense\r\n\r\n")
+        elif server.status > 0:
+            self.send_response(server.status)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"ok")
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+
+class _Quiet(socketserver.ThreadingMixIn):
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, *_arguments: object) -> None:
+        pass
+
+
+class UnixServer(_Quiet, socketserver.UnixStreamServer):
+    pass
+
+
+class TcpServer(_Quiet, socketserver.TCPServer):
+    pass
+
+
+Serve = Callable[[socketserver.BaseServer, int], Any]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Have a server answer with a status."""
+    servers = []
+
+    def begin(server: Any, status: int) -> Any:
+        server.status, server.asked = status, []
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        servers.append(server)
+        return server
+
+    yield begin
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "wrong"),
+    [
+        (200, ""),
+        (204, ""),
+        (302, ""),
+        (399, ""),
+        (400, "answered 400"),
+        (503, "answered 503"),
+        (0, "gave no answer (timed out)"),
+        (-1, "gave no answer (Remote end closed connection without response)"),
+        (-2, "gave no answer (nonsense\r\n)"),
+    ],
+)
+def test_an_instance(tmp_path: Path, serve: Serve, status: int, wrong: str) -> None:
+    path = str(tmp_path / "a.sock")
+    server = serve(UnixServer(path, Handler), status)
+    assert ask_instance(path, HEALTH, 0.1) == wrong
+    [(asked, headers)] = server.asked
+    assert asked == "/healthz?deep=1"
+    # As nginx would ask, so that the app does not redirect to https or refuse the host
+    assert (headers["Host"], headers["X-Forwarded-Proto"]) == ("hello.example.com", "https")
+
+
+def test_an_instance_without_a_socket(tmp_path: Path) -> None:
+    assert ask_instance(str(tmp_path / "a.sock"), HEALTH, 1) == "gave no answer ([Errno 2] No such file or directory)"
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> ssl.SSLContext:
+    """TLS with a certificate that nobody trusts, for another name: the placeholder."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "placeholder")])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + datetime.timedelta(days=1))
+    encoding = serialization.Encoding.PEM
+    pem = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (tmp_path / "a.pem").write_bytes(pem + builder.sign(key, hashes.SHA256()).public_bytes(encoding))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "a.pem")
+    return context
+
+
+@pytest.mark.parametrize(("status", "wrong"), [(200, ""), (502, "answered 502")])
+def test_nginx(serve: Serve, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, status: int, wrong: str) -> None:
+    names: list[str | None] = []
+    context.sni_callback = lambda _socket, name, _context: names.append(name)
+    server = TcpServer(("127.0.0.1", 0), Handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    serve(server, status)
+    connect, places = socket.create_connection, []
+
+    def here(place: tuple[str, int], timeout: float) -> socket.socket:
+        places.append((place, timeout))
+        return connect(server.server_address[:2], timeout)
+
+    monkeypatch.setattr(socket, "create_connection", here)
+    assert ask_nginx(HEALTH, 5) == wrong
+    assert places == [(("127.0.0.1", 443), 5)]
+    assert names == ["hello.example.com"]
+    [(asked, headers)] = server.asked  # type: ignore[attr-defined]
+    assert (asked, headers["Host"]) == ("/healthz?deep=1", "hello.example.com")
+
+
+def test_no_nginx(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object) -> socket.socket:
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    assert ask_nginx(HEALTH, 5) == "gave no answer ([Errno 111] Connection refused)"

@@ -1,0 +1,131 @@
+"""Commands of the app, run by a systemd-run that only pretends."""
+
+from pathlib import Path
+
+import pytest
+from ansible_collections.plainstack.web.plugins.module_utils import hook
+from ansible_collections.plainstack.web.plugins.module_utils.hook import run, settings
+from ansible_collections.plainstack.web.plugins.module_utils.layout import App
+from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError
+
+APP = App("hello")
+UNIT = """\
+# /etc/systemd/system/hello@.service
+[Unit]
+Description=hello, release %i
+StartLimitBurst=5
+
+[Service]
+# Ansible managed
+; neither=this
+Type=notify
+NotifyAccess=main
+User=hello
+WorkingDirectory=/srv/%p/releases/%i
+Environment=PLAINSTACK_APP=%p PLAINSTACK_RELEASE=%i
+ExecStart=/srv/%p/releases/%i/.venv/bin/gunicorn --config=x
+ExecStartPost=/bin/true
+KillMode=mixed
+Restart=always
+RestartSec=1
+OOMPolicy=continue
+WatchdogSec=5
+CapabilityBoundingSet=
+SystemCallFilter=~@privileged
+
+[Install]
+WantedBy=multi-user.target
+
+# /etc/systemd/system/hello@1.service.d/release.conf
+[Service]
+TimeoutStartSec=60
+  MemoryMax=80%
+# /etc/systemd/system/hello@1.service.d/own.conf
+[Unit]
+After=postgresql.service
+"""
+SETTINGS = [
+    "User=hello",
+    "WorkingDirectory=/srv/hello/releases/1",
+    "Environment=PLAINSTACK_APP=hello PLAINSTACK_RELEASE=1",
+    "CapabilityBoundingSet=",
+    "SystemCallFilter=~@privileged",
+    "MemoryMax=80%",
+]
+
+
+def test_settings() -> None:
+    """The sandbox, the environment and the limits; nothing that is about a service that runs for ever."""
+    assert settings(UNIT, APP, "1") == SETTINGS
+
+
+@pytest.mark.parametrize("text", ["", "[Service]", "User=hello", "[Unit]\nUser=hello"])
+def test_no_settings(text: str) -> None:
+    assert settings(text, APP, "1") == []
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Its systemd-run writes down its arguments and has the shell execute the last one, as systemd would hand it on."""
+    program = tmp_path / "systemd-run"
+    program.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/arguments\nfor last; do :; done\nexec sh -c "$(printf %s "$last" | sed \'s/[$][$]/$/g\')" < /dev/stdin\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    (tmp_path / "state").write_text("inactive")
+    monkeypatch.setattr(hook, "show", lambda unit, *_properties: {"ActiveState": {"plainstack-migrate-hello.service": (tmp_path / "state").read_text()}[unit]})
+    monkeypatch.setattr(hook, "systemctl", lambda *arguments: {("cat", "hello@1.service"): UNIT}[arguments])
+    return tmp_path
+
+
+def test_run(host: Path) -> None:
+    assert run(APP, "1", "migrate", "echo one; echo two >&2; cat", 60) == "one\ntwo"
+    assert (host / "arguments").read_text().splitlines() == [
+        *("--quiet", "--wait", "--collect", "--pipe"),
+        "--unit=plainstack-migrate-hello.service",
+        "--property=RuntimeMaxSec=60",
+        *(f"--property={line}" for line in SETTINGS),
+        "/usr/bin/env",
+        "PATH=/srv/hello/releases/1/.venv/bin:/usr/local/bin:/usr/bin:/bin",
+        *("/bin/sh", "-c", "echo one; echo two >&2; cat"),
+    ]
+
+
+def test_the_shell_gets_what_was_written(host: Path) -> None:
+    """systemd makes one of two dollars, and would put something else in the place of one."""
+    command = 'A=5; test "$A" = 5 && echo "${A}0 $(echo x) $((1 + 1))"'
+    assert run(APP, "1", "migrate", command, 60) == "50 x 2"
+    assert (host / "arguments").read_text().splitlines()[-1] == command.replace("$", "$$")
+
+
+@pytest.mark.parametrize(
+    ("command", "shown", "hidden"),
+    [
+        ("echo no such table; exit 3", "failed with exit code 3: echo no such table; exit 3\nIts last lines:\nno such table", "wrote none"),
+        ("exit 1", "Its last lines:\n(it wrote none)", "$$"),
+        ("seq 100; exit 1", f"\n{'\n'.join(map(str, range(61, 101)))}", "\n60\n"),
+        ("false $A", "exit code 1: false $A", "$$"),
+    ],
+)
+@pytest.mark.usefixtures("host")
+def test_a_hook_that_fails(command: str, shown: str, hidden: str) -> None:
+    with pytest.raises(InstanceError) as error:
+        run(APP, "1", "migrate", command, 60)
+    assert str(error.value).startswith("hello: the hook 'migrate' failed")
+    assert shown in str(error.value)
+    assert hidden not in str(error.value)
+
+
+@pytest.mark.parametrize("state", ["active", "activating", "deactivating"])
+def test_one_of_its_kind_at_a_time(host: Path, state: str) -> None:
+    (host / "state").write_text(state)
+    with pytest.raises(InstanceError, match=r"'migrate' of an earlier run is still going on; nothing was done") as error:
+        run(APP, "1", "migrate", "true", 60)
+    assert "systemctl stop plainstack-migrate-hello.service" in str(error.value)
+    assert not (host / "arguments").exists()
+
+
+def test_a_failed_one_of_the_past_is_no_obstacle(host: Path) -> None:
+    (host / "state").write_text("failed")
+    assert run(APP, "1", "migrate", "echo done", 60) == "done"

@@ -1,0 +1,194 @@
+"""One run at a time for each app; a run that died does not block the next for long."""
+
+import fcntl
+import json
+import os
+import stat
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ansible_collections.plainstack.web.plugins.module_utils import lock
+from ansible_collections.plainstack.web.plugins.module_utils.lock import LEASE, RENEWAL, Holder, LockError, acquire, holder, release, renew, step
+from tests.unit.fakes import LocalApp
+
+MINE = Holder("0123abcd", "me", "laptop", "deploy.yml", "2026-01-01T00:00:00Z")
+OTHER = Holder("4567ef00", "ann", "desk", "rollback.yml", "2026-01-01T00:00:05Z")
+
+
+class Uptime:
+    """Stands in for the module time: the uptime goes on by itself when somebody sleeps, and nothing else is asked."""
+
+    CLOCK_BOOTTIME = time.CLOCK_BOOTTIME
+
+    def __init__(self) -> None:
+        self.now = 5000.0
+
+    def clock_gettime(self, clock: int) -> float:
+        assert clock == self.CLOCK_BOOTTIME
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture(autouse=True)
+def uptime(monkeypatch: pytest.MonkeyPatch) -> Uptime:
+    fake = Uptime()
+    monkeypatch.setattr(lock, "time", fake)
+    return fake
+
+
+def test_take_and_give_back(app: LocalApp) -> None:
+    assert holder(app) is None
+    acquire(app, MINE, 0)
+    assert holder(app) == MINE
+    release(app, MINE.token)
+    assert holder(app) is None
+    assert not os.path.exists(app.lock)
+    release(app, MINE.token)
+
+
+def test_another_run_is_kept_out_and_told_who_it_is(app: LocalApp, uptime: Uptime) -> None:
+    acquire(app, OTHER, 0)
+    uptime.now += 12
+    with pytest.raises(LockError) as error:
+        acquire(app, MINE, 0)
+    assert "the app 'hello' is locked by rollback.yml of ann on desk, since 2026-01-01T00:00:05Z (last sign of life 12 s ago)" in str(error.value)
+    assert "-e lock_wait=600" in str(error.value)
+    release(app, MINE.token)
+    assert holder(app) == OTHER
+
+
+def test_the_same_run_may_take_it_twice(app: LocalApp) -> None:
+    acquire(app, MINE, 0)
+    acquire(app, MINE, 0)
+    assert holder(app) == MINE
+
+
+@pytest.mark.parametrize(("after", "free"), [(0, False), (RENEWAL, False), (LEASE - 1, False), (LEASE + 1, True), (9999, True)])
+def test_a_lease_ends_without_a_sign_of_life(app: LocalApp, uptime: Uptime, after: int, free: bool) -> None:
+    acquire(app, OTHER, 0)
+    uptime.now += after
+    assert (holder(app) is None) is free
+    if free:
+        acquire(app, MINE, 0)
+        assert holder(app) == MINE
+
+
+def test_a_sign_of_life_prolongs_it(app: LocalApp, uptime: Uptime) -> None:
+    acquire(app, MINE, 0)
+    for _ in range(5):
+        uptime.now += LEASE - 1
+        assert holder(app) == MINE
+        renew(app)
+
+
+@pytest.mark.parametrize(("seconds", "got"), [(LEASE + 2, True), (LEASE - 2, False)])
+def test_waiting(app: LocalApp, uptime: Uptime, seconds: int, got: bool) -> None:
+    """Until the other run's lease is over; it takes no longer than it said."""
+    acquire(app, OTHER, 0)
+    began = uptime.now
+    if got:
+        acquire(app, MINE, seconds)
+        assert holder(app) == MINE
+    else:
+        with pytest.raises(LockError, match=r"locked by rollback\.yml"):
+            acquire(app, MINE, seconds)
+    assert uptime.now - began == pytest.approx(min(seconds, LEASE), abs=1)
+
+
+def test_what_takes_the_lock_sees_no_moment_without_its_sign_of_life(app: LocalApp, uptime: Uptime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock of a run that died long ago is still there: with the new name in it, it must live at once."""
+    acquire(app, OTHER, 0)
+    uptime.now += 9999
+    seen, write = [], lock.write
+
+    def watched(path: str, content: str) -> None:
+        write(path, content)
+        seen.append(holder(app))
+
+    monkeypatch.setattr(lock, "write", watched)
+    acquire(app, MINE, 0)
+    assert None not in seen
+    assert seen[-1] == MINE
+
+
+def test_the_clock_does_not_matter(app: LocalApp) -> None:
+    """Nothing but the uptime is asked (the fake knows nothing else), and no time of a file."""
+    acquire(app, MINE, 0)
+    for name in (app.lock, f"{app.lock}.beat"):
+        os.utime(name, (0, 0))
+    assert holder(app) == MINE
+
+
+@pytest.mark.parametrize("beat", ["", "x", "12:00", None])
+def test_a_sign_of_life_that_cannot_be_read_is_none(app: LocalApp, beat: str | None) -> None:
+    acquire(app, OTHER, 0)
+    os.unlink(f"{app.lock}.beat")
+    if beat is not None:
+        Path(f"{app.lock}.beat").write_text(beat)
+    assert holder(app) is None
+
+
+def test_what_the_controller_renews_is_understood(app: LocalApp, uptime: Uptime) -> None:
+    acquire(app, MINE, 0)
+    uptime.now += 3 * LEASE
+    Path(f"{app.lock}.beat").write_text(f"{uptime.now - 5:.0f}\n")
+    assert holder(app) == MINE
+
+
+@pytest.mark.usefixtures("umask")
+def test_the_lock_leaves_the_sockets_reachable(app: LocalApp) -> None:
+    os.rmdir(app.sockets)
+    acquire(app, MINE, 0)
+    assert oct(stat.S_IMODE(os.stat(app.sockets).st_mode)) == "0o755"
+    assert json.loads(Path(app.lock).read_text())["by"] == "me"
+
+
+@pytest.mark.parametrize("take", [False, True])
+def test_a_step_of_a_run(app: LocalApp, take: bool) -> None:
+    """Where a role is used alone nobody has taken a lock."""
+    os.rmdir(app.sockets)
+    if take:
+        acquire(app, MINE, 0)
+    with step(app, MINE.token if take else "") as run:
+        assert run == (MINE if take else None)
+
+
+@pytest.mark.parametrize("token", ["", MINE.token])
+def test_no_step_in_another_run(app: LocalApp, token: str) -> None:
+    acquire(app, OTHER, 0)
+    with pytest.raises(LockError, match=r"the app 'hello' is locked by rollback\.yml of ann on desk"), step(app, token):
+        pytest.fail("it went on")
+
+
+def test_no_step_after_the_lock_was_lost(app: LocalApp, uptime: Uptime) -> None:
+    acquire(app, MINE, 0)
+    uptime.now += LEASE + 1
+    with pytest.raises(LockError, match="this run has lost its lock on 'hello'"), step(app, MINE.token):
+        pytest.fail("it went on")
+
+
+def test_two_steps_are_never_at_once(app: LocalApp) -> None:
+    """Also where the first one's run has lost its lock: it is not over yet."""
+
+    def at_work() -> bool:
+        with open(f"{app.lock}.step") as other:
+            try:
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            return False
+
+    acquire(app, MINE, 0)
+    with step(app, MINE.token):
+        assert at_work()
+    assert not at_work()
+    with pytest.raises(LockError), step(app, replace(MINE, token="x").token):
+        pass
+    assert not at_work()
