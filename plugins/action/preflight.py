@@ -57,10 +57,11 @@ class ActionModule(ActionBase):
                 self._hold(self._task.args["apps"], holder["token"])
             return result
         said = "\n".join(str(result.get(key, "")) for key in ("msg", "module_stderr", "module_stdout")).strip()
+        if result.get("locked"):
+            return self._failed(f"{host}: {said}\nNothing was touched.")
         if result.get("refused"):
             reasons = "\n".join(f"  - {line}" for line in str(result["msg"]).splitlines())
-            what = "deployed to" if purpose == "deploy" else "rolled back"
-            return self._failed(f"{host} cannot be {what}; nothing was touched.\n{reasons}\n{where}\nThen run the same command again.")
+            return self._failed(f"{host} cannot be deployed to; nothing was touched.\n{reasons}\n{where}\nThen run the same command again.")
         if SUDO.search(said):
             return self._failed(
                 f"{host} can be reached, but '{user}' cannot become root with sudo: {said}\n{where}\n"

@@ -18,6 +18,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.layout import App, 
 
 LEASE = 40  # seconds without a renewal after which a run counts as dead
 RENEWAL = 10  # seconds between two renewals
+STEP = 120  # seconds to wait for a step of a run that was killed
 
 
 class LockError(Exception):
@@ -86,8 +87,8 @@ def acquire(app: App, candidate: Holder, wait: float) -> None:
         if time.monotonic() >= deadline and read(f"{app.lock}.beat") != first_beat:
             raise LockError(
                 f"the app '{app.name}' is locked by {other.what} of {other.by} on {other.origin}, since {other.since} "
-                f"(last sign of life {_silence(app):.0f} s ago). "
-                "Wait until it has ended, or let this run wait: -e lock_wait=600"
+                f"(last sign of life {_silence(app):.0f} s ago).\n"
+                "Next: wait until it has ended, or let this run wait: -e lock_wait=600"
             )
         time.sleep(0.5)
 
@@ -100,6 +101,21 @@ def release(app: App, token: str) -> None:
             os.unlink(app.lock)
 
 
+def _wait_for_step(app: App, handle: int) -> None:
+    deadline = time.monotonic() + STEP
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise LockError(
+                    f"a step of an earlier run of '{app.name}', which was killed, is still going on on the host; it may be waiting for long requests to end.\n"
+                    f"Next: run the same command again later; 'fuser -v {app.lock}.step' shows the process"
+                ) from None
+            time.sleep(0.1)
+
+
 @contextlib.contextmanager
 def step(app: App, token: str) -> Iterator[Holder | None]:
     """One module at a time: also a module whose run was killed ends its step before another run's begins.
@@ -110,7 +126,7 @@ def step(app: App, token: str) -> Iterator[Holder | None]:
     """
     make_directory(app.sockets)
     with open(f"{app.lock}.step", "w", encoding="utf-8") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+        _wait_for_step(app, stream.fileno())
         run = holder(app)
         if run and run.token != token:
             raise LockError(f"the app '{app.name}' is locked by {run.what} of {run.by} on {run.origin}, since {run.since}")

@@ -64,6 +64,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+locked:
+  description: That another run has locked an app.
+  returned: failure
+  type: bool
 run:
   description: Token of the run, for the modules that work on a locked app; empty in check mode.
   returned: success
@@ -128,7 +132,7 @@ def take_locks(module: AnsibleModule) -> str:
     except LockError as error:
         for name in taken:
             release(App(name), run.token)
-        module.fail_json(msg=f"{error}.", refused=True)
+        module.fail_json(msg=f"{error}.", locked=True)
     return run.token
 
 
