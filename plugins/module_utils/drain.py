@@ -6,7 +6,8 @@ import time
 
 from ansible_collections.plainstack.web.plugins.module_utils.layout import read
 
-CONNECTED = "03"  # the kernel's SS_CONNECTED; a listening socket has 01
+# The kernel's SS_CONNECTING, of a connection that is not accepted yet, and SS_CONNECTED; a listening socket has 01
+OPEN = ("02", "03")
 
 
 def connections(path: str, table: str = "/proc/net/unix") -> int:
@@ -17,7 +18,7 @@ def connections(path: str, table: str = "/proc/net/unix") -> int:
     count = 0
     for line in (read(table) or "").splitlines():
         fields = line.split(maxsplit=7)
-        if len(fields) == 8 and fields[7] == path and fields[5] == CONNECTED:
+        if len(fields) == 8 and fields[7] == path and fields[5] in OPEN:
             count += 1
     return count
 

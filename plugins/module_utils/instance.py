@@ -215,15 +215,16 @@ def switch(work: Work, identifier: str, event: str, seconds: float, keep: int) -
         _point(app, identifier)
         changed = True
     story = app.story(identifier)
-    pending = story.get("pending", {})
-    came_from = pending.get("before", "") if pending else ""
+    # Not read back where it was just written: the disk may be full
+    pending = {"event": event, "before": before} if before != identifier else story.get("pending", {})
+    came_from = pending.get("before", "")
     try:
         if seconds >= 0:
-            confirm(work, identifier, seconds if pending or before != identifier else 0)
+            confirm(work, identifier, seconds if pending else 0)
     except InstanceError as error:
         if came_from in ("", identifier) or came_from not in app.complete():
             raise
-        _take_back(work, identifier, came_from, error)
+        _take_back(work, identifier, came_from, keep, error)
     if pending or not story.get("sequence"):
         number = state.next_sequence(look(app))
         work.note(identifier, sequence=number, went_live=history.now(), stopped=None, verdict="good", reason=None, pending=None)
@@ -243,7 +244,7 @@ def _mark(work: Work, identifier: str, before: str, event: str) -> None:
         work.note(before, verdict="bad", reason=f"rolled back to {identifier} at {history.now()}{who}")
 
 
-def _take_back(work: Work, identifier: str, before: str, error: InstanceError) -> None:
+def _take_back(work: Work, identifier: str, before: str, keep: int, error: InstanceError) -> None:
     """Give the traffic back to the release that had it, whose instance still runs; always raises."""
     app = work.app
     _point(app, before)
@@ -252,6 +253,7 @@ def _take_back(work: Work, identifier: str, before: str, error: InstanceError) -
     # It had traffic: its static files stay reachable, and the one that serves comes after it again
     work.note(identifier, sequence=number, went_live=history.now(), stopped=history.now(), verdict="bad", reason=reason, pending=None)
     work.note(before, sequence=number + 1, verdict="good", reason=None)
+    keep_old_files(app, before, keep)
     work.log("back", identifier, to=before, reason=reason)
     discard(app, identifier)
     raise InstanceError(f"{error}\nThe traffic is back on {before}, which had gone on running; {identifier} is marked bad.") from error
