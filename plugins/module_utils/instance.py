@@ -297,12 +297,13 @@ def prune(app: App, keep: int) -> list[str]:
 
     :returns: ids of the removed ones. A failure to remove is no failed deploy: the next run tries again.
     """
-    gone = state.surplus(look(app), keep)
-    for identifier in gone:
+    surplus = state.surplus(look(app), keep)
+    for identifier in surplus:
         app.remove(identifier)
     if os.path.isdir(app.before):
         for name in os.listdir(app.before):
             if not os.path.exists(f"{app.before}/{name}"):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(f"{app.before}/{name}")
-    return gone
+    left = app.complete()
+    return [identifier for identifier in surplus if identifier not in left]
