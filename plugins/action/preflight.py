@@ -20,7 +20,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.lock import RENEWAL
 SUDO = re.compile(r"sudo|become|not in the sudoers|password is required", re.IGNORECASE)
 # Each lock of the run on this host: renew it, or give it back
 LOCKS = 'for lock in {paths}; do grep -qs {token} "$lock" && {do}; done; true'
-RENEW = 'cut -d. -f1 /proc/uptime > "$lock.beat"'
+RENEW = 'cut -d. -f1 /proc/uptime > "$lock.new" && mv "$lock.new" "$lock.beat"'  # never empty, which would count as dead
 RELEASE = 'rm -f "$lock"'
 
 

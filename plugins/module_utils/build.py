@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import contextlib
+import errno
 import glob
 import json
 import os
@@ -145,6 +146,8 @@ def _run(plan: Plan, command: list[str]) -> None:
         **plan.build_environment,
     }
     done = subprocess.run(command, cwd=release, env=environment, capture_output=True, text=True, check=False)
+    if "No space left on device" in done.stderr:
+        raise OSError(errno.ENOSPC, f"uv says: {done.stderr.strip().splitlines()[-1].strip()}")
     if done.returncode:
         raise BuildError(
             f"{plan.app.name}: the environment could not be built from {plan.requirements}; the old release still serves.\n"

@@ -156,15 +156,19 @@ def _point(app: App, identifier: str) -> None:
     relink(app.live, app.release(identifier))
 
 
-def keep_old_files(app: App, identifier: str, count: int) -> None:
+def keep_old_files(work: Work, identifier: str, count: int) -> None:
     """Make the static files of the releases before reachable, so that a page loaded from one of them still finds its own."""
-    make_directory(app.before)
+    app = work.app
     wanted = {str(place): app.release(old) for place, old in enumerate(state.with_old_files(look(app), identifier, count), 1)}
-    for name in set(os.listdir(app.before)) - set(wanted):
-        os.unlink(f"{app.before}/{name}")
-    for name, target in wanted.items():
-        if not os.path.lexists(f"{app.before}/{name}") or os.readlink(f"{app.before}/{name}") != target:
-            relink(f"{app.before}/{name}", target)
+    try:
+        make_directory(app.before)
+        for name in set(os.listdir(app.before)) - set(wanted):
+            os.unlink(f"{app.before}/{name}")
+        for name, target in wanted.items():
+            if not os.path.lexists(f"{app.before}/{name}") or os.readlink(f"{app.before}/{name}") != target:
+                relink(f"{app.before}/{name}", target)
+    except OSError as error:
+        work.warn(f"The static files of the releases before are not all reachable: {error}")
 
 
 def confirm(work: Work, identifier: str, seconds: float) -> None:
@@ -207,7 +211,7 @@ def switch(work: Work, identifier: str, event: str, seconds: float, keep: int) -
     changed = start(work, identifier)
     if before != identifier:
         _mark(work, identifier, before, event)
-        keep_old_files(app, identifier, keep)
+        keep_old_files(work, identifier, keep)
     if before != identifier or not all(os.path.lexists(f"{UNITS}/{link}") for link in _enabled(app, identifier)):
         systemd.systemctl("enable", "--quiet", "--no-reload", app.unit(identifier, "service"), app.unit(identifier, "socket"))
         changed = True
@@ -217,18 +221,21 @@ def switch(work: Work, identifier: str, event: str, seconds: float, keep: int) -
     story = app.story(identifier)
     # Not read back where it was just written: the disk may be full
     pending = {"event": event, "before": before} if before != identifier else story.get("pending", {})
-    came_from = pending.get("before", "")
+    unconfirmed = bool(pending) and not pending.get("confirmed")
     try:
         if seconds >= 0:
-            confirm(work, identifier, seconds if pending else 0)
+            confirm(work, identifier, seconds if unconfirmed else 0)
     except InstanceError as error:
-        if came_from in ("", identifier) or came_from not in app.complete():
-            raise
-        _take_back(work, identifier, came_from, keep, error)
-    if pending or not story.get("sequence"):
+        if unconfirmed:
+            _take_back(work, identifier, pending.get("before", ""), keep, error)
+        raise
+    if unconfirmed or not story.get("sequence"):
         number = state.next_sequence(look(app))
-        work.note(identifier, sequence=number, went_live=history.now(), stopped=None, verdict="good", reason=None, pending=None)
-        work.log(pending.get("event", event), identifier, before=came_from, revision=story.get("revision", ""), dirty=story.get("dirty", False))
+        # Still pending until the old one is stopped: a rollback that is interrupted before must not be done twice
+        pending = {**pending, "confirmed": True} if pending else None
+        work.note(identifier, sequence=number, went_live=history.now(), stopped=None, verdict="good", reason=None, pending=pending)
+        facts = {"before": (pending or {}).get("before", ""), "revision": story.get("revision", ""), "dirty": story.get("dirty", False)}
+        work.log((pending or {}).get("event", event), identifier, **facts)
         changed = True
     elif event == "deploy" and story.get("verdict") == "bad":  # a rollback that was not carried through had marked it
         work.note(identifier, verdict="good", reason=None)
@@ -245,16 +252,24 @@ def _mark(work: Work, identifier: str, before: str, event: str) -> None:
 
 
 def _take_back(work: Work, identifier: str, before: str, keep: int, error: InstanceError) -> None:
-    """Give the traffic back to the release that had it, whose instance still runs; always raises."""
+    """Give the traffic back to the release that had it, if its instance still runs; the failed one is marked bad in any case.
+
+    :raises InstanceError: that it is done. Returns where there is nothing to go back to.
+    """
     app = work.app
-    _point(app, before)
     reason = str(error).splitlines()[0]
+    if before not in app.complete() or systemd.show(app.unit(before, "service"), "ActiveState")["ActiveState"] != "active":
+        work.note(identifier, verdict="bad", reason=reason)
+        work.log("failed", identifier, reason=reason)
+        return
+    _point(app, before)
     number = state.next_sequence(look(app))
     # It had traffic: its static files stay reachable, and the one that serves comes after it again
     work.note(identifier, sequence=number, went_live=history.now(), stopped=history.now(), verdict="bad", reason=reason, pending=None)
     work.note(before, sequence=number + 1, verdict="good", reason=None)
-    keep_old_files(app, before, keep)
+    keep_old_files(work, before, keep)
     work.log("back", identifier, to=before, reason=reason)
+    drain(app.socket(identifier), REACHABLE_WITHIN)  # what came to it meanwhile; systemd starts a dead one again
     discard(app, identifier)
     raise InstanceError(f"{error}\nThe traffic is back on {before}, which had gone on running; {identifier} is marked bad.") from error
 
@@ -289,6 +304,8 @@ def retire(work: Work, drain_timeout: int) -> dict[str, int]:
         systemd.systemctl("reset-failed", service, listener, check=False)
         if app.story(other):
             work.note(other, stopped=history.now())
+    if app.story(app.live_id()).get("pending", {}).get("confirmed"):
+        work.note(app.live_id(), pending=None)
     return cut
 
 

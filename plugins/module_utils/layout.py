@@ -99,10 +99,10 @@ class App:
     def story(self, identifier: str) -> dict[str, Any]:
         """What release.json says of a release; nothing where it cannot be read."""
         try:
-            story: dict[str, Any] = json.loads(read(self.marker(identifier)) or "{}")
+            story = json.loads(read(self.marker(identifier)) or "{}")
         except ValueError:
             return {}
-        return story
+        return story if isinstance(story, dict) else {}
 
     def note(self, identifier: str, **facts: Any) -> None:
         """Add facts to release.json; None removes one."""

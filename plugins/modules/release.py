@@ -121,6 +121,7 @@ import grp
 import json
 import os
 import pwd
+import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.plainstack.web.plugins.module_utils import memory
@@ -148,14 +149,6 @@ def owner(module: AnsibleModule, app: App) -> pwd.struct_passwd | None:
 def decode(text: str) -> str:
     """What the action plugin encoded."""
     return base64.b64decode(text).decode()
-
-
-def laid_down(module: AnsibleModule, content: str) -> str:
-    """Path of the archive that came along; Ansible removes it with the module's temporary directory."""
-    path = os.path.join(module.tmpdir, "archive.tar.gz")
-    with open(path, "wb") as stream:
-        stream.write(base64.b64decode(content))
-    return path
 
 
 def stage(plan: Plan, archive: str, user: pwd.struct_passwd) -> list[str]:
@@ -229,7 +222,13 @@ def main() -> None:
     try:
         with step(app, given["run"]):
             memory.check(app)  # the new instance is to run beside the live one
-            warnings = stage(plan, given["archive"] if given["fetched"] else laid_down(module, given["content"]), user)
+            if given["fetched"]:
+                warnings = stage(plan, given["archive"], user)
+            else:
+                with tempfile.NamedTemporaryFile(prefix="plainstack-") as archive:
+                    archive.write(base64.b64decode(given["content"]))
+                    archive.flush()
+                    warnings = stage(plan, archive.name, user)
     except (BuildError, InstanceError, LockError) as error:
         module.fail_json(msg=str(error))
     for warning in warnings:
