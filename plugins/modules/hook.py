@@ -75,6 +75,16 @@ from ansible_collections.plainstack.web.plugins.module_utils.lock import LockErr
 from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError
 
 
+def mark(app: App, identifier: str, name: str) -> int:
+    """What is noted once a hook was run: for `after_live` which going live it was; a migration is the release's own."""
+    return int(app.story(identifier).get("sequence", 0)) if name == "after_live" else 1
+
+
+def done(app: App, identifier: str, name: str) -> bool:
+    """Whether the hook was run already."""
+    return app.story(identifier).get(name, 0) == mark(app, identifier, name) != 0
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -89,16 +99,13 @@ def main() -> None:
     )
     given = module.params
     app, identifier, name = App(given["app"]), given["id"], given["hook"]
-    story = app.story(identifier)
-    # The sequence says which going live it was; a migration is the release's own
-    done = story.get("sequence") if name == "after_live" else True
-    if story.get(name) == done and done:
-        module.exit_json(changed=False)
     if module.check_mode:
-        module.exit_json(changed=True)
+        module.exit_json(changed=not done(app, identifier, name))
     began = time.monotonic()
     try:
         with step(app, given["run"]) as run:
+            if done(app, identifier, name):  # perhaps only just, by a run that was killed
+                module.exit_json(changed=False)
             work = Work(app, Health("/", "localhost", 0), run, module.warn)
             try:
                 output = run_hook(app, identifier, name, given["command"], given["timeout"])
@@ -112,7 +119,7 @@ def main() -> None:
                     msg=f"{error}\n{state}\nWhere it is set: '{name}' of the app in the inventory.\n"
                     "Next: mend it and run the same command again; the hook is then run again."
                 )
-            work.note(identifier, **{name: done})
+            work.note(identifier, **{name: mark(app, identifier, name)})
     except LockError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=True, output=output, seconds=round(time.monotonic() - began, 2))
