@@ -197,6 +197,10 @@ class Load:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Let each client end its request; what was answered can still be read."""
         for process in self._processes:
             if process.stdin:
                 process.stdin.close()

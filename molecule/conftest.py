@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import http.client
-import shutil
 import ssl
 import urllib.request
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-import yaml
-from support import INVENTORY, PEBBLE, ROOT, Answer, Connection, Request, Site, ask, ports
+from support import PEBBLE, Answer, Connection, Request, ask, ports
 from testinfra.host import Host
 
 
@@ -48,30 +44,3 @@ def http_(host: Host) -> Request:
         return ask(connection, name, path, method, headers, None, dict)
 
     return request
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    """The scenario's own inventory and source, as a copy: deployed unchanged, nothing changes."""
-    variables = yaml.safe_load((INVENTORY / "group_vars" / "all.yml").read_text(encoding="utf-8"))
-    shutil.copytree(ROOT / "app_example", tmp_path / "source", ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache", "instance"))
-    inventory = tmp_path / "inventory"
-    (inventory / "group_vars").mkdir(parents=True)
-    (inventory / "group_vars" / "lab.yml").symlink_to(ROOT / "lab" / "vars.yml")
-    apps = [{**app, "source": str(tmp_path / "source")} for app in variables["apps"]]
-    return Site(inventory, apps, yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8")))
-
-
-@pytest.fixture
-def releases(host: Host) -> Callable[[], tuple[str, str]]:
-    """What is on the host: the live release, and everything on disk and running that a fault could leave behind."""
-
-    def look() -> tuple[str, str]:
-        live = host.check_output("readlink /srv/hello/live.sock")
-        left = host.check_output(
-            "systemctl list-units --plain --no-legend --all 'hello@*' | awk '{print $1, $3}'; ls -A"
-            " /srv/hello /srv/hello/releases /etc/plainstack/hello /etc/systemd/system"
-        )
-        return str(live), str(left)
-
-    return look

@@ -5,12 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import signal
 import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,8 @@ def ask(
 
 
 ROOT = Path(__file__).resolve().parents[1]
-INVENTORY = ROOT / "molecule" / "faults" / "inventory"
+LAB = Path.home() / ".cache" / "plainstack-lab"
+ACME = {"certbot_email": "admin@example.com", "certbot_server": "https://pebble:14000/dir", "certbot_server_ca": str(LAB / "pebble" / "ca.pem")}
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,61 @@ class Run:
     code: int
     output: str
 
+    @property
+    def said(self) -> str:
+        """The output with every run of white space as one blank: it wraps lines as it likes."""
+        return " ".join(self.output.split())
+
+
+def check_message(run: Run, *words: str) -> None:
+    """The run has failed, and the operator reads all these words."""
+    assert run.code != 0, run.output[-3000:]
+    missing = [word for word in words if word not in run.said]
+    assert missing == [], run.output[-3000:]
+
+
+class Running:
+    """A run of ansible-playbook that goes on, in a session of its own as in a terminal of its own."""
+
+    def __init__(self, command: list[str], environment: dict[str, str], log: Path) -> None:
+        self._log = log
+        with log.open("w", encoding="utf-8") as output:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def interrupt(self) -> None:
+        """Ctrl-C: the terminal sends it to all processes in the foreground."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def kill(self) -> None:
+        """SIGKILL for ansible-playbook; its children are not asked."""
+        self.process.kill()
+
+    def output(self) -> str:
+        """What it has printed up to now."""
+        return self._log.read_text(encoding="utf-8")
+
+    def wait(self, seconds: float = 300) -> Run:
+        """Wait until it has ended."""
+        code = self.process.wait(seconds)
+        print(self.output())  # pytest shows it where the test fails
+        return Run(code, self.output())
+
 
 @dataclass
 class Site:
-    """An inventory and a copy of the app's source, to break one thing in."""
+    """An inventory and a copy of the app's source, to break one thing in.
+
+    `environment` is what ansible-playbook gets besides; `variables` those of the inventory besides `apps`.
+    """
 
     directory: Path
     apps: list[dict[str, Any]]
     hosts: dict[str, Any]
+    variables: dict[str, Any] = field(default_factory=lambda: dict(ACME))
+    environment: dict[str, str] = field(default_factory=dict)
+    runs: list[Running] = field(default_factory=list)
 
     @property
     def app(self) -> dict[str, Any]:
@@ -113,22 +162,29 @@ class Site:
         assert old in text
         path.write_text(text.replace(old, new), encoding="utf-8")
 
-    def deploy(self, *arguments: str) -> Run:
-        """Run deploy.yml as a user would."""
-        variables = yaml.safe_load((INVENTORY / "group_vars" / "all.yml").read_text(encoding="utf-8"))
-        (self.directory / "group_vars" / "all.yml").write_text(yaml.safe_dump({**variables, "apps": self.apps}), encoding="utf-8")
+    def start(self, playbook: str, *arguments: str, before: Sequence[str] = ()) -> Running:
+        """Start a playbook as a user would, and do not wait for it; `before` is put in front of the command."""
+        (self.directory / "group_vars" / "all.yml").write_text(yaml.safe_dump({**self.variables, "apps": self.apps}), encoding="utf-8")
         (self.directory / "hosts.yml").write_text(yaml.safe_dump(self.hosts), encoding="utf-8")
-        done = subprocess.run(
-            [str(ROOT / ".venv/bin/ansible-playbook"), "deploy.yml", "-i", str(self.directory), *arguments],
-            cwd=ROOT,
-            env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        print(done.stdout, done.stderr)  # pytest shows it where the test fails
-        return Run(done.returncode, done.stdout + done.stderr)
+        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1", **self.environment}
+        command = [*before, str(ROOT / ".venv/bin/ansible-playbook"), playbook, "-i", str(self.directory), *arguments]
+        self.runs.append(Running(command, environment, self.directory.parent / f"run-{len(self.runs)}.log"))
+        return self.runs[-1]
+
+    def end(self) -> None:
+        """End the runs that a test has left."""
+        for run in self.runs:
+            if run.process.poll() is None:
+                run.kill()
+                run.wait()
+
+    def deploy(self, *arguments: str) -> Run:
+        """Run deploy.yml to its end."""
+        return self.start("deploy.yml", *arguments).wait()
+
+    def rollback(self, *arguments: str) -> Run:
+        """Run rollback.yml to its end."""
+        return self.start("rollback.yml", *arguments).wait()
 
 
 class Load:

@@ -8,6 +8,7 @@ import pytest
 from ansible_collections.plainstack.web.plugins.module_utils import instance, memory
 from ansible_collections.plainstack.web.plugins.module_utils import systemd as systemd_module
 from ansible_collections.plainstack.web.plugins.module_utils.instance import Work
+
 from tests.unit.fakes import Answers, Clock, LocalApp, Systemd, make_app, make_work
 
 
@@ -41,13 +42,20 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalApp:
 
 
 @pytest.fixture
-def systemd(app: LocalApp, monkeypatch: pytest.MonkeyPatch) -> Systemd:
-    """A systemd that only pretends, with memory for every instance; it never waits."""
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The time for instances; nothing really waits."""
+    clock = Clock()
+    monkeypatch.setattr(instance, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def systemd(app: LocalApp, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Systemd:
+    """A systemd that only pretends, with memory for every instance; nothing is left to drain."""
     fake = Systemd()
     monkeypatch.setattr(systemd_module, "systemctl", fake)
     monkeypatch.setattr(systemd_module, "log", lambda unit: f"last words of {unit}")
     monkeypatch.setattr(memory, "check", lambda app: None)
-    monkeypatch.setattr(instance, "time", Clock())
     monkeypatch.setattr(instance, "drain", lambda path, seconds: 0)
     return fake
 

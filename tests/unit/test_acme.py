@@ -13,7 +13,19 @@ from typing import Any
 
 import pytest
 from ansible_collections.plainstack.web.plugins.module_utils import acme
-from ansible_collections.plainstack.web.plugins.module_utils.acme import Account, AcmeError, Held, check, obtain, parse, renew_before, server_of, set_renewal
+from ansible_collections.plainstack.web.plugins.module_utils.acme import (
+    Account,
+    AcmeError,
+    Held,
+    Renewal,
+    as_wanted,
+    check,
+    obtain,
+    parse,
+    renew_before,
+    renewal_of,
+    set_renewal,
+)
 
 DAY = 86400
 OPENSSL = """notBefore=Nov  2 10:00:00 2026 GMT
@@ -92,9 +104,37 @@ def test_the_renewal_changes_one_line(letsencrypt: Path, line: str) -> None:
     assert set_renewal("hello", 6 * DAY, dry_run=False) is False
 
 
-@pytest.mark.parametrize(("name", "server"), [("hello", "https://acme.example.com/directory"), ("other", "")])
-def test_server_of(name: str, server: str) -> None:
-    assert server_of(name) == server
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (RENEWAL, Renewal("https://acme.example.com/directory", "")),
+        (f"renew_before_expiry = 72 hours\n{RENEWAL}", Renewal("https://acme.example.com/directory", "72 hours")),
+        ("", Renewal("", "")),
+        (None, Renewal("", "")),
+    ],
+)
+def test_certbots_settings(letsencrypt: Path, text: str | None, found: Renewal) -> None:
+    if text is None:
+        letsencrypt.unlink()
+    else:
+        letsencrypt.write_text(text)
+    assert renewal_of("hello") == found
+
+
+@pytest.mark.parametrize(
+    ("names", "server", "before", "expected"),
+    [
+        ("a b", "x", "72 hours", True),
+        ("b a", "x", "72 hours", True),
+        ("a", "x", "72 hours", False),
+        ("a b c", "x", "72 hours", False),
+        ("a b", "y", "72 hours", False),
+        ("a b", "x", "30 days", False),
+        ("a b", "x", "", False),
+    ],
+)
+def test_as_wanted(names: str, server: str, before: str, expected: bool) -> None:
+    assert as_wanted(Held(frozenset({"a", "b"}), 6 * DAY), Renewal(server, before), names.split(), "x") is expected
 
 
 def test_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

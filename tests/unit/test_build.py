@@ -26,6 +26,8 @@ from ansible_collections.plainstack.web.plugins.module_utils.build import (
 )
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, relink, write
 
+from tests.unit.fakes import full
+
 OLD, NEW, NEWEST = "20260101T000000Z-aaaaaaaa", "20260102T000000Z-bbbbbbbb", "20260103T000000Z-cccccccc"
 HASHED = "gunicorn==23.0.0 --hash=sha256:00\n"
 UV = """#!/bin/sh
@@ -303,6 +305,29 @@ def test_a_failed_build_leaves_nothing_behind(plan: Plan, tmp_path: Path, files:
         build(plan, archive(tmp_path, files), 0, 0)
     assert message in str(error.value)
     assert (os.listdir(plan.app.releases), os.listdir(plan.app.settings)) == ([OLD], [OLD])
+
+
+@pytest.mark.parametrize("breaks", ["write", "make_directory", "share_bytecode", "_link_static"])
+def test_a_full_disk_leaves_nothing_behind(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, breaks: str) -> None:
+    """Wherever it is noticed; the error says what to do."""
+    release(plan, OLD, live=True)
+    monkeypatch.setattr(build_module, breaks, full)
+    with pytest.raises(BuildError, match=r"could not be written: \[Errno 28\] No space left on device\. Nothing half-built is left(?s:.*)df -h"):
+        build(plan, archive(tmp_path, {"requirements.txt": HASHED}), 0, 0)
+    assert (os.listdir(plan.app.releases), os.listdir(plan.app.settings)) == ([OLD], [OLD])
+
+
+def test_an_interrupted_build_leaves_nothing_behind(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(build_module, "share_bytecode", interrupt)
+    release(plan, OLD)
+    before = os.umask(0o022)
+    with pytest.raises(KeyboardInterrupt):
+        build(plan, archive(tmp_path, {"requirements.txt": HASHED}), 0, 0)
+    assert (os.listdir(plan.app.releases), os.listdir(plan.app.settings)) == ([OLD], [OLD])
+    assert os.umask(before) == 0o022
 
 
 def test_static_links_stay_where_a_release_moves_the_directory(plan: Plan) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.definition import SPEC, DefinitionError, normalise
+from ansible_collections.plainstack.web.plugins.module_utils.definition import SPEC, DefinitionError, normalise, select
 
 SECRET = "hunter2-must-not-be-seen"
 
@@ -44,7 +44,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     # Keys
     ({"domain": ["a.example.com"]}, "app 'hello': unknown key 'domain'; did you mean 'domains'?"),
     ({"Workers": 3}, "unknown key 'Workers'; did you mean 'workers'?"),
-    ({"zzz": 1}, "unknown key 'zzz'; the keys are name, source, module"),
+    ({"zzz": 1}, "unknown key 'zzz'; there are name, source, module"),
     ({"name": ...}, "apps[1]: 'name' is missing."),
     ({"name": None}, "apps[1]: 'name' is missing."),
     ({"source": ...}, "app 'hello': 'source' is missing."),
@@ -61,11 +61,16 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"workers": True}, "'workers' must be a whole number, not True."),
     ({"timeout": 1.5}, "'timeout' must be a whole number, not 1.5."),
     ({"secrets": "A=1"}, "'secrets' must be a mapping."),
+    ({"migrate": ["flask", "db"]}, "'migrate' must be text, not ['flask', 'db']."),
+    ({"after_live": True}, "'after_live' must be text, not True; put it in quotes."),
     # Ranges
     ({"workers": 0}, "'workers' is 0; it must be 1 to 512."),
     ({"threads": 257}, "'threads' is 257; it must be 1 to 256."),
     ({"start_timeout": 901}, "'start_timeout' is 901; it must be 1 to 900."),
     ({"timeout": -1}, "'timeout' is -1; it must be 1 to 3600."),
+    ({"hook_timeout": 0}, "'hook_timeout' is 0; it must be 1 to 86400."),
+    ({"confirm_seconds": -1}, "'confirm_seconds' is -1; it must be 0 to 600."),
+    ({"keep_releases": 1}, "'keep_releases' is 1; it must be 2 to 50."),
     # Values
     ({"name": "Hello"}, "'name' is 'Hello'; it must be 2 to 31 lower-case letters"),
     ({"name": "h"}, "'name' is 'h'"),
@@ -181,6 +186,11 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         "memory_max": "80%",
         "preload": True,
         "body_size": "10m",
+        "migrate": "",
+        "hook_timeout": 600,
+        "after_live": "",
+        "confirm_seconds": 2,
+        "keep_releases": 5,
         "certificate": None,
         "certificate_key": None,
     }
@@ -205,6 +215,8 @@ def test_an_empty_key_is_its_default(tmp_path: Path) -> None:
         ({"domains": ["xn--bcher-kva.example", "www.1.example"]}, {"domains": ["xn--bcher-kva.example", "www.1.example"]}),
         ({"health_path": "/healthz?deep=1"}, {"health_path": "/healthz?deep=1"}),
         ({"body_size": "512k"}, {"body_size": "512k"}),
+        ({"migrate": "flask db upgrade && echo $DONE"}, {"migrate": "flask db upgrade && echo $DONE"}),
+        ({"confirm_seconds": 0, "keep_releases": 2}, {"confirm_seconds": 0, "keep_releases": 2}),
     ],
 )
 def test_what_holds(changes: dict[str, Any], expected: dict[str, Any], tmp_path: Path) -> None:
@@ -235,3 +247,38 @@ def test_a_secret_is_in_no_message(entry: Any, tmp_path: Path) -> None:
     found = problems([entry], tmp_path)
     assert found
     assert SECRET not in "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"source": "nowhere"},
+        {"source": "empty"},
+        {"source": "unlocked"},
+        {"requirements": "other.txt"},
+        {"static": {"/static": "nowhere"}},
+        {"certificate": "a.pem", "certificate_key": "a.key"},
+    ],
+)
+def test_a_rollback_needs_no_sources(changes: dict[str, Any], tmp_path: Path) -> None:
+    """It may be run from a machine that has only the inventory."""
+    assert problems([app(**changes)], tmp_path)
+    [whole] = normalise([app(**changes)], str(tmp_path), sources=False)
+    assert whole["name"] == "hello"
+    with pytest.raises(DefinitionError, match="'threads' is 0"):
+        normalise([app(**changes, threads=0)], str(tmp_path), sources=False)
+
+
+APPS = [{"name": "hello"}, {"name": "shop"}]
+
+
+@pytest.mark.parametrize(("name", "chosen"), [("", ["hello", "shop"]), ("hello", ["hello"]), ("shop", ["shop"])])
+def test_select(name: str, chosen: list[str]) -> None:
+    assert [entry["name"] for entry in select(APPS, name)] == chosen
+
+
+@pytest.mark.parametrize(("name", "hint"), [("shpo", "did you mean 'shop'?"), ("zzz", "there are hello, shop.")])
+def test_an_app_that_is_not_there(name: str, hint: str) -> None:
+    with pytest.raises(DefinitionError) as error:
+        select(APPS, name)
+    assert error.value.problems == [f"there is no app '{name}'; {hint}"]

@@ -130,7 +130,7 @@ def test_nginx(serve: Serve, context: ssl.SSLContext, monkeypatch: pytest.Monkey
 
     def here(place: tuple[str, int], timeout: float) -> socket.socket:
         places.append((place, timeout))
-        return connect(server.server_address[:2], timeout)
+        return connect(("127.0.0.1", int(server.server_address[1])), timeout)
 
     monkeypatch.setattr(socket, "create_connection", here)
     assert ask_nginx(HEALTH, 5) == wrong

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.plainstack.web.plugins.module_utils.history import append, now
+
 from tests.unit.fakes import NEW, OLD, LocalApp
 
 

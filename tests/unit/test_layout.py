@@ -1,14 +1,16 @@
 """Files, links and directories on a host: never half there, and never with a mode that the umask chose."""
 
-import fcntl
 import os
 import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory, read, relink, write
+
+from tests.unit.fakes import NEW, OLD, full, release
 
 
 def mode(path: Path | str) -> str:
@@ -95,24 +97,10 @@ def test_a_directory_with_another_mode_is_mended(tmp_path: Path) -> None:
     assert mode(tmp_path / "a") == "0o755"
 
 
-@pytest.mark.usefixtures("umask")
-def test_the_lock_leaves_the_sockets_reachable(app: App) -> None:
-    os.rmdir(app.sockets)
-    with app.locked():
-        assert mode(app.sockets) == "0o755"
-
-
-def test_the_lock_keeps_others_out(app: App) -> None:
-    with app.locked(), open(f"{app.sockets}/lock") as other, pytest.raises(BlockingIOError):
-        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    with open(f"{app.sockets}/lock") as other:
-        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
 def test_what_is_live(app: App) -> None:
     assert app.live_id() == ""
-    relink(app.live_socket, app.socket("20260101T000000Z-aaaaaaaa"))
-    assert app.live_id() == "20260101T000000Z-aaaaaaaa"
+    relink(app.live_socket, app.socket(NEW))
+    assert app.live_id() == NEW
 
 
 def test_a_release_is_complete_with_its_marker(app: App) -> None:
@@ -121,3 +109,69 @@ def test_a_release_is_complete_with_its_marker(app: App) -> None:
     for identifier in ("2", "1"):
         write(app.marker(identifier), "{}")
     assert app.complete() == ["1", "2"]
+
+
+def test_no_release_is_complete_where_nothing_was_deployed(app: App) -> None:
+    os.rmdir(app.releases)
+    assert app.complete() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "story"),
+    [('{"sequence": 3}', {"sequence": 3}), ("{}", {}), ("", {}), ('{"sequence": 3', {}), ("\0\0\0", {}), (None, {})],
+)
+def test_the_story_of_a_release(app: App, text: str | None, story: dict[str, Any]) -> None:
+    os.makedirs(app.release(NEW))
+    if text is not None:
+        Path(app.marker(NEW)).write_text(text)
+    assert app.story(NEW) == story
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", '"x"'])
+def test_a_story_that_is_none(app: App, text: str) -> None:
+    os.makedirs(app.release(NEW))
+    Path(app.marker(NEW)).write_text(text)
+    assert app.story(NEW) == {}
+
+
+def test_facts_are_added_and_removed(app: App) -> None:
+    release(app, NEW, digest="x", pending={"event": "deploy"}, verdict="bad")
+    app.note(NEW, sequence=1, pending=None, reason=None, verdict="good")
+    assert app.story(NEW) == {"digest": "x", "sequence": 1, "verdict": "good"}
+    assert mode(app.marker(NEW)) == "0o644"
+    app.note(NEW)
+    assert app.story(NEW) == {"digest": "x", "sequence": 1, "verdict": "good"}
+
+
+def test_no_fact_of_a_release_that_is_gone(app: App) -> None:
+    with pytest.raises(FileNotFoundError):
+        app.note(NEW, sequence=1)
+    assert os.listdir(app.releases) == []
+
+
+def test_remove(app: App) -> None:
+    for identifier in (OLD, NEW):
+        release(app, identifier)
+        os.makedirs(app.drop_in(identifier))
+        write(f"{app.release(identifier)}/wsgi.py", "")
+    app.remove(NEW)
+    for directory in (app.releases, app.settings):
+        assert os.listdir(directory) == [OLD]
+    assert os.path.exists(app.drop_in(OLD))
+    assert not os.path.exists(app.drop_in(NEW))
+    assert sorted(os.listdir(app.release(OLD))) == ["release.json", "wsgi.py"]
+
+
+def test_remove_what_is_half_there(app: App) -> None:
+    os.makedirs(f"{app.release(NEW)}/.venv")
+    app.remove(NEW)
+    app.remove(NEW)
+    assert os.listdir(app.releases) == []
+
+
+def test_a_release_that_cannot_be_removed_stays_whole(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a file system that cannot be written, half of it must not go."""
+    release(app, NEW)
+    monkeypatch.setattr(os, "unlink", full)
+    app.remove(NEW)
+    assert os.listdir(app.releases) == os.listdir(app.settings) == app.complete() == [NEW]

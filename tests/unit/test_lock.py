@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.plainstack.web.plugins.module_utils import lock
-from ansible_collections.plainstack.web.plugins.module_utils.lock import LEASE, RENEWAL, Holder, LockError, acquire, holder, release, renew, step
+from ansible_collections.plainstack.web.plugins.module_utils.layout import write
+from ansible_collections.plainstack.web.plugins.module_utils.lock import LEASE, RENEWAL, STEP, Holder, LockError, acquire, holder, release, renew, step
+
 from tests.unit.fakes import LocalApp
 
 MINE = Holder("0123abcd", "me", "laptop", "deploy.yml", "2026-01-01T00:00:00Z")
@@ -24,6 +26,7 @@ class Uptime:
 
     def __init__(self) -> None:
         self.now = 5000.0
+        self.lives: LocalApp | None = None  # whose holder renews its lock
 
     def clock_gettime(self, clock: int) -> float:
         assert clock == self.CLOCK_BOOTTIME
@@ -34,6 +37,8 @@ class Uptime:
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
+        if self.lives and self.now % RENEWAL == 0:
+            renew(self.lives)
 
 
 @pytest.fixture(autouse=True)
@@ -55,10 +60,11 @@ def test_take_and_give_back(app: LocalApp) -> None:
 
 def test_another_run_is_kept_out_and_told_who_it_is(app: LocalApp, uptime: Uptime) -> None:
     acquire(app, OTHER, 0)
-    uptime.now += 12
+    uptime.now += 3
+    uptime.lives = app
     with pytest.raises(LockError) as error:
         acquire(app, MINE, 0)
-    assert "the app 'hello' is locked by rollback.yml of ann on desk, since 2026-01-01T00:00:05Z (last sign of life 12 s ago)" in str(error.value)
+    assert "the app 'hello' is locked by rollback.yml of ann on desk, since 2026-01-01T00:00:05Z (last sign of life 0 s ago)" in str(error.value)
     assert "-e lock_wait=600" in str(error.value)
     release(app, MINE.token)
     assert holder(app) == OTHER
@@ -88,25 +94,39 @@ def test_a_sign_of_life_prolongs_it(app: LocalApp, uptime: Uptime) -> None:
         renew(app)
 
 
-@pytest.mark.parametrize(("seconds", "got"), [(LEASE + 2, True), (LEASE - 2, False)])
-def test_waiting(app: LocalApp, uptime: Uptime, seconds: int, got: bool) -> None:
-    """Until the other run's lease is over; it takes no longer than it said."""
+@pytest.mark.parametrize("wait", [0, 30, 600])
+def test_a_run_that_died_is_waited_for(app: LocalApp, uptime: Uptime, wait: int) -> None:
+    """Ctrl-C and the same command again: it must not have to be given a third time."""
     acquire(app, OTHER, 0)
     began = uptime.now
-    if got:
-        acquire(app, MINE, seconds)
-        assert holder(app) == MINE
-    else:
-        with pytest.raises(LockError, match=r"locked by rollback\.yml"):
-            acquire(app, MINE, seconds)
-    assert uptime.now - began == pytest.approx(min(seconds, LEASE), abs=1)
+    acquire(app, MINE, wait)
+    assert holder(app) == MINE
+    assert uptime.now - began == pytest.approx(LEASE, abs=1)
+
+
+@pytest.mark.parametrize(("wait", "took"), [(0, RENEWAL), (3, RENEWAL), (100, 100), (600, 600)])
+def test_a_run_that_lives_is_waited_for_as_long_as_was_said(app: LocalApp, uptime: Uptime, wait: int, took: int) -> None:
+    """But for its next sign of life."""
+    acquire(app, OTHER, 0)
+    began, uptime.lives = uptime.now, app
+    with pytest.raises(LockError, match=r"locked by rollback\.yml"):
+        acquire(app, MINE, wait)
+    assert uptime.now - began == pytest.approx(took, abs=1)
+    assert holder(app) == OTHER
+
+
+def test_the_lock_is_taken_when_the_other_run_ends(app: LocalApp, uptime: Uptime, monkeypatch: pytest.MonkeyPatch) -> None:
+    acquire(app, OTHER, 0)
+    monkeypatch.setattr(uptime, "sleep", lambda _seconds: release(app, OTHER.token))
+    acquire(app, MINE, 0)
+    assert holder(app) == MINE
 
 
 def test_what_takes_the_lock_sees_no_moment_without_its_sign_of_life(app: LocalApp, uptime: Uptime, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lock of a run that died long ago is still there: with the new name in it, it must live at once."""
     acquire(app, OTHER, 0)
     uptime.now += 9999
-    seen, write = [], lock.write
+    seen = []
 
     def watched(path: str, content: str) -> None:
         write(path, content)
@@ -192,3 +212,19 @@ def test_two_steps_are_never_at_once(app: LocalApp) -> None:
     with pytest.raises(LockError), step(app, replace(MINE, token="x").token):
         pass
     assert not at_work()
+
+
+def test_a_step_that_does_not_end_is_not_waited_for_for_ever(app: LocalApp, uptime: Uptime) -> None:
+    """A killed run may still drain on the host."""
+    began = uptime.now
+    with step(app, ""), pytest.raises(LockError, match=r"a step of an earlier run of 'hello'(?s:.*)fuser -v .*/lock\.step"), step(app, ""):
+        pytest.fail("it went on")
+    assert uptime.now - began == pytest.approx(STEP, abs=1)
+
+
+def test_a_step_waits_for_the_one_before(app: LocalApp, uptime: Uptime, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = step(app, "")
+    first.__enter__()
+    monkeypatch.setattr(uptime, "sleep", lambda _seconds: first.__exit__(None, None, None))
+    with step(app, "") as run:
+        assert run is None

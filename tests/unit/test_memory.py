@@ -3,6 +3,7 @@
 import pytest
 from ansible_collections.plainstack.web.plugins.module_utils import memory, systemd
 from ansible_collections.plainstack.web.plugins.module_utils.layout import relink
+
 from tests.unit.fakes import OLD, LocalApp
 
 MIB = 2**20

@@ -25,6 +25,11 @@ APP: dict[str, Any] = {
     "memory_max": "80%",
     "preload": True,
     "body_size": "10m",
+    "migrate": "flask db upgrade",
+    "hook_timeout": 600,
+    "after_live": "",
+    "confirm_seconds": 2,
+    "keep_releases": 2,
     "certificate": None,
     "certificate_key": None,
 }
@@ -33,7 +38,18 @@ OWN = {**APP, "name": "own", "certificate": "/home/me/own.pem", "certificate_key
 
 @pytest.mark.parametrize(
     ("key", "value", "new_release"),
-    [("module", "x:app", True), ("python", "3.13", True), ("workers", 3, True), ("timeout", 5, True), ("body_size", "1m", False), ("domains", [], False)],
+    [
+        ("module", "x:app", True),
+        ("python", "3.13", True),
+        ("workers", 3, True),
+        ("timeout", 5, True),
+        ("body_size", "1m", False),
+        ("domains", [], False),
+        ("migrate", "", False),
+        ("after_live", "true", False),
+        ("keep_releases", 9, False),
+        ("confirm_seconds", 9, False),
+    ],
 )
 def test_what_needs_a_new_release(key: str, value: Any, new_release: bool) -> None:
     assert (release_config({**APP, key: value}, "1.0") != release_config(APP, "1.0")) is new_release
@@ -55,7 +71,8 @@ def test_sites() -> None:
         "socket": "/srv/hello/live.sock",
         "certificate": "/etc/letsencrypt/live/hello/fullchain.pem",
         "certificate_key": "/etc/letsencrypt/live/hello/privkey.pem",
-        "static": {"/static": "/srv/hello/live/.static/static"},
+        "static": ["/static"],
+        "static_roots": ["/srv/hello/live/.static", "/srv/hello/before/1/.static", "/srv/hello/before/2/.static"],
         "timeout": 30,
         "body_size": "10m",
     }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from support import Site
-from testinfra.host import Host
+from support import Site, check_message
+from vm import Tidy, Vm
 
 Change = Callable[[Site], Any]
 
@@ -17,7 +18,7 @@ def _set(key: str, value: Any) -> Change:
 
 
 def _second_app(site: Site, **changes: Any) -> None:
-    site.apps.append({**site.app, "name": "other", "domains": ["other.faults.test"], **changes})
+    site.apps.append({**site.app, "name": "other", "domains": ["other.hello.test"], **changes})
 
 
 def _empty(site: Site) -> None:
@@ -35,62 +36,55 @@ DEFINITIONS: dict[str, tuple[Change, list[str]]] = {
     "no domain": (_set("domains", []), ["'domains' is missing"]),
     "invalid domain": (_set("domains", ["localhost"]), ["'localhost' in 'domains' is not a full, lower-case host name"]),
     "two apps of one name": (lambda site: _second_app(site, name="hello"), ["two apps have the name 'hello'"]),
-    "two apps of one domain": (lambda site: _second_app(site, domains=["hello.faults.test"]), ["'hello.faults.test' is claimed twice"]),
+    "two apps of one domain": (lambda site: _second_app(site, domains=["hello.test"]), ["'hello.test' is claimed twice"]),
     "too old Python": (_set("python", "3.7"), ["'python' is '3.7', which is too old"]),
 }
 
 
+@contextmanager
+def unchanged(tidy: Tidy) -> Iterator[None]:
+    """Nothing on the host is another afterwards."""
+    before = tidy()
+    yield
+    assert tidy() == before
+
+
 @pytest.mark.parametrize("name", DEFINITIONS)
-def test_definition(site: Site, releases: Callable[[], tuple[str, str]], name: str) -> None:
-    before = releases()
+def test_definition(site: Site, tidy: Tidy, name: str) -> None:
     change, words = DEFINITIONS[name]
     change(site)
-    run = site.deploy()
-    assert run.code != 0
-    for word in [*words, "nothing was touched", f"{site.directory}/group_vars", "run the same command again"]:
-        assert word in " ".join(run.output.split()), word
-    assert "changed=0" in run.output
-    assert releases() == before
+    with unchanged(tidy):
+        run = site.deploy()
+    check_message(run, *words, "nothing was touched", f"{site.directory}/group_vars", "run the same command again", "changed=0")
 
 
 def test_no_server(site: Site) -> None:
     site.hosts["app_servers"]["hosts"] = {}
-    run = site.deploy()
-    assert run.code != 0
-    for word in ("no host in the group 'app_servers'", "nothing was touched", "Next: ansible-playbook deploy.yml -i"):
-        assert word in " ".join(run.output.split())
+    check_message(site.deploy(), "no host in the group 'app_servers'", "nothing was touched", "ansible-playbook deploy.yml -i")
 
 
-def test_unreachable_host(site: Site) -> None:
-    site.hosts["lab"]["hosts"]["faults"]["ansible_port"] = 2299
-    run = site.deploy()
-    assert run.code != 0
-    for word in ("faults cannot be reached", f"'faults' in {site.directory}/hosts.yml", "ssh -p 2299 admin@127.0.0.1"):
-        assert word in " ".join(run.output.split())
+def test_unreachable_host(vm: Vm, site: Site) -> None:
+    site.hosts["lab"]["hosts"][vm.name]["ansible_port"] = 2299
+    check_message(site.deploy(), f"{vm.name} cannot be reached", f"'{vm.name}' in {site.directory}/hosts.yml", "ssh -p 2299 admin@127.0.0.1")
 
 
-def test_no_sudo(host: Host, site: Site) -> None:
-    host.check_output("useradd --create-home nosudo; install -d -m 700 -o nosudo /home/nosudo/.ssh")
-    host.check_output("install -m 600 -o nosudo /home/admin/.ssh/authorized_keys /home/nosudo/.ssh/authorized_keys")
-    site.hosts["lab"]["hosts"]["faults"]["ansible_user"] = "nosudo"
-    run = site.deploy()
-    assert run.code != 0
-    for word in ("'nosudo' cannot become root with sudo", "ssh -p 2221 nosudo@127.0.0.1 sudo -v", "--ask-become-pass"):
-        assert word in " ".join(run.output.split())
+def test_no_sudo(vm: Vm, site: Site) -> None:
+    vm.do("useradd --create-home nosudo; install -d -m 700 -o nosudo /home/nosudo/.ssh")
+    vm.do("install -m 600 -o nosudo /home/admin/.ssh/authorized_keys /home/nosudo/.ssh/authorized_keys")
+    site.hosts["lab"]["hosts"][vm.name]["ansible_user"] = "nosudo"
+    words = ["'nosudo' cannot become root with sudo", f"ssh -p {vm.ssh_port} nosudo@127.0.0.1 sudo -v", "--ask-become-pass"]
+    check_message(site.deploy(), *words)
 
 
-def test_unsupported_system(host: Host, site: Site, releases: Callable[[], tuple[str, str]]) -> None:
-    before = releases()
-    host.check_output("sed 's/^VERSION_ID=.*/VERSION_ID=11/; s/^PRETTY_NAME=.*/PRETTY_NAME=\"Debian 11\"/' /usr/lib/os-release > /var/tmp/other")
-    host.check_output("mount --bind /var/tmp/other /usr/lib/os-release")
+def test_unsupported_system(vm: Vm, site: Site, tidy: Tidy) -> None:
+    vm.do("sed 's/^VERSION_ID=.*/VERSION_ID=11/; s/^PRETTY_NAME=.*/PRETTY_NAME=\"Debian 11\"/' /usr/lib/os-release > /var/tmp/other")
+    vm.do("mount --bind /var/tmp/other /usr/lib/os-release")
     try:
-        run = site.deploy()
+        with unchanged(tidy):
+            run = site.deploy()
     finally:
-        host.check_output("umount /usr/lib/os-release")
-    assert run.code != 0
-    for word in ("faults cannot be deployed to; nothing was touched", "it runs Debian 11; supported are Debian 12 and Debian 13"):
-        assert word in " ".join(run.output.split())
-    assert releases() == before
+        vm.do("umount /usr/lib/os-release")
+    check_message(run, f"{vm.name} cannot be deployed to; nothing was touched", "it runs Debian 11; supported are Debian 12 and Debian 13")
 
 
 @pytest.mark.parametrize(
@@ -99,31 +93,37 @@ def test_unsupported_system(host: Host, site: Site, releases: Callable[[], tuple
 )
 def test_too_small_host(site: Site, variable: str, word: str) -> None:
     run = site.deploy("-e", f'{{"{variable}": 1000000000}}')
-    assert run.code != 0
-    assert word in " ".join(run.output.split())
-    assert f"1000000000 {'MiB are' if 'mb' in variable else 'are'} needed ({variable})" in " ".join(run.output.split())
+    check_message(run, word, f"1000000000 {'MiB are' if 'mb' in variable else 'are'} needed ({variable})")
 
 
-def test_full_disk(host: Host, site: Site, releases: Callable[[], tuple[str, str]]) -> None:
+def test_full_disk(vm: Vm, site: Site, tidy: Tidy) -> None:
     """A really small disk, with the defaults: refused before anything is written."""
-    before = releases()
-    host.check_output(
-        "mkdir -p /var/tmp/small && mount -t tmpfs -o size=100m tmpfs /var/tmp/small && cp -a /srv/. /var/tmp/small/ && mount --bind /var/tmp/small /srv"
-    )
+    vm.do("mkdir -p /var/tmp/small && mount -t tmpfs -o size=100m tmpfs /var/tmp/small && cp -a /srv/. /var/tmp/small/ && mount --bind /var/tmp/small /srv")
+    try:
+        with unchanged(tidy):
+            run = site.deploy()
+    finally:
+        vm.do("umount /srv /var/tmp/small")
+    check_message(run, "MiB of disk are free for /srv; 500 MiB are needed (preflight_disk_mb)", "nothing was touched")
+
+
+def test_taken_port(vm: Vm, site: Site) -> None:
+    vm.do("systemctl stop nginx && systemd-run --quiet --unit=squatter python3 -m http.server 80")
     try:
         run = site.deploy()
     finally:
-        host.check_output("umount /srv /var/tmp/small")
-    assert run.code != 0
-    assert "MiB of disk are free for /srv; 500 MiB are needed (preflight_disk_mb)" in " ".join(run.output.split())
-    assert releases() == before
+        vm.do("systemctl stop squatter; systemctl start nginx")
+    check_message(run, "port 80 is taken by python3")
 
 
-def test_taken_port(host: Host, site: Site) -> None:
-    host.check_output("systemctl stop nginx && systemd-run --unit=squatter python3 -m http.server 80")
-    try:
-        run = site.deploy()
-    finally:
-        host.check_output("systemctl stop squatter; systemctl start nginx")
-    assert run.code != 0
-    assert "port 80 is taken by python3" in " ".join(run.output.split())
+@pytest.mark.parametrize(("name", "word"), [("user", "The system has units of the name user@.service"), ("video", "The system has a group video")])
+def test_names_of_the_system(site: Site, name: str, word: str) -> None:
+    site.app["name"] = name
+    check_message(site.deploy(), word)
+
+
+def test_the_next_ordinary_run(site: Site, tidy: Tidy) -> None:
+    """After all that was refused above."""
+    run = site.deploy()
+    assert (run.code, "changed=0" in run.output) == (0, True)
+    tidy()
