@@ -114,7 +114,7 @@ class Releases(RuleBasedStateMachine):
         assert [one for one in disk if one not in concerned] == [one for one in self.order if one not in concerned and one in complete]
         marked = {release.id for release in look(world.app).releases if release.bad}
         assert marked - concerned == {one for one in self.bad if one in complete} - concerned
-        if live != before and before in complete:
+        if live == identifier != before and before in complete:
             # A kill within a take-back may leave the bad one above the one that had the traffic before and after it
             assert disk[-1] == live
             assert set(disk[disk.index(before) + 1 : -1]) <= marked

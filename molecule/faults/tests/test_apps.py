@@ -20,7 +20,7 @@ def second_app(site: Site, **changes: Any) -> dict[str, Any]:
 def test_one_app_of_two(vm: Vm, site: Site, get: Get, served: Served, tidy: Tidy, mend: Mend) -> None:
     mend()
     second = second_app(site)
-    second["source"] = shutil.copytree(site.source, site.directory.parent / "second")
+    second["source"] = str(shutil.copytree(site.source, site.directory.parent / "second"))
     assert site.deploy().code == 0
     site.edit("hello/templates/index.html", "<h1", '<h1 data-one="yes"')
     second["env"] = {"GREETING": "changed"}
