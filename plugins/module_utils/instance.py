@@ -106,11 +106,13 @@ def gate(work: Work, identifier: str) -> None:
     raise _failure(app, identifier, f"{last} within {health.timeout} s")
 
 
-def start(work: Work, identifier: str) -> bool:
+def start(work: Work, identifier: str, in_any_case: bool = False) -> bool:
     """Start an instance beside the live one and gate it; whether it had to be started.
 
     Others that a failed run started and never switched to are stopped first: they would fill the memory.
     One that fails is stopped again, unless it is the live one, which systemd goes on restarting.
+
+    :param in_any_case: also where it may not fit into the memory: a rollback may be away from a release that eats it up.
     """
     app = work.app
     if identifier != app.live_id():
@@ -119,7 +121,7 @@ def start(work: Work, identifier: str) -> bool:
     fresh = systemd.show(service, "ActiveState")["ActiveState"] != "active"
     for stray in state.strays(look(app), identifier):
         discard(app, stray)
-    if fresh and identifier != app.live_id():
+    if fresh and identifier != app.live_id() and not in_any_case:
         memory.check(app)
     # Also forgets the restarts of its past, which are no failure of today
     systemd.systemctl("reset-failed", service, listener, check=False)
@@ -233,9 +235,10 @@ def switch(work: Work, identifier: str, event: str, seconds: float, keep: int) -
         number = state.next_sequence(look(app))
         # Still pending until the old one is stopped: a rollback that is interrupted before must not be done twice
         pending = {**pending, "confirmed": True} if pending else None
-        work.note(identifier, sequence=number, went_live=history.now(), stopped=None, verdict="good", reason=None, pending=pending)
+        event = (pending or {}).get("event", event)
+        work.note(identifier, sequence=number, event=event, went_live=history.now(), stopped=None, verdict="good", reason=None, pending=pending)
         facts = {"before": (pending or {}).get("before", ""), "revision": story.get("revision", ""), "dirty": story.get("dirty", False)}
-        work.log((pending or {}).get("event", event), identifier, **facts)
+        work.log(event, identifier, **facts)
         changed = True
     elif event == "deploy" and story.get("verdict") == "bad":  # a rollback that was not carried through had marked it
         work.note(identifier, verdict="good", reason=None)

@@ -112,6 +112,8 @@ def main() -> None:
             except InstanceError as error:
                 work.log("failed", identifier, reason=str(error).splitlines()[0])
                 if name == "after_live":
+                    if app.story(identifier).get("event") == "rollback":  # the same command again must not go one further back
+                        work.note(identifier, pending={"event": "rollback", "before": "", "confirmed": True})
                     state = f"{identifier} is live and stays so."
                 else:
                     state = f"{app.live_id()} still serves." if app.live_id() else "Nothing of this app is live yet."
@@ -119,7 +121,7 @@ def main() -> None:
                     msg=f"{error}\n{state}\nWhere it is set: '{name}' of the app in the inventory.\n"
                     "Next: mend it and run the same command again; the hook is then run again."
                 )
-            work.note(identifier, **{name: mark(app, identifier, name)})
+            work.note(identifier, **{name: mark(app, identifier, name)}, pending=None if name == "after_live" else app.story(identifier).get("pending"))
     except LockError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=True, output=output, seconds=round(time.monotonic() - began, 2))

@@ -221,6 +221,8 @@ def main() -> None:
         module.exit_json(changed=False, needs_user=user is None, needs_archive=True)
     try:
         with step(app, given["run"]):
+            if found := find(plan):  # perhaps only just, by a run that was killed
+                module.exit_json(changed=True, id=found, built=False, live=False)
             memory.check(app)  # the new instance is to run beside the live one
             if given["fetched"]:
                 warnings = stage(plan, given["archive"], user)

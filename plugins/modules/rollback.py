@@ -114,7 +114,7 @@ def main() -> None:
             config = story.get("config", {})
             if not module.check_mode:
                 health = Health(config.get("health_path", "/"), given["host"], config.get("start_timeout", 60))
-                start(Work(app, health, run, module.warn), target)
+                start(Work(app, health, run, module.warn), target, in_any_case=True)
     except (InstanceError, LockError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(

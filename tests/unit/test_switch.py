@@ -80,7 +80,7 @@ def test_what_is_noted_of_a_deploy(app: LocalApp, work: Work) -> None:
     switch(replace(work, run=run), NEW, "deploy", 0, KEEP)
     story = app.story(NEW)
     pending = {"event": "deploy", "before": OLD, "confirmed": True}  # until the old one is stopped
-    assert story == {"revision": "abc", "dirty": True, "sequence": 3, "verdict": "good", "went_live": story["went_live"], "pending": pending}
+    assert story == {"revision": "abc", "dirty": True, "sequence": 3, "event": "deploy", "verdict": "good", "went_live": story["went_live"], "pending": pending}
     assert app.story(OLD) == {"sequence": 2, "verdict": "good"}
     [event] = events(app)
     assert {**event, "time": ""} == {

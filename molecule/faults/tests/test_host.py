@@ -100,6 +100,7 @@ def test_umask_077(vm: Vm, site: Site, get: Get, served: Served, serving: Servin
 @pytest.mark.parametrize("who", ["worker", "master"])
 def test_killed_process(who: str, vm: Vm, site: Site, get: Get, served: Served, tidy: Tidy) -> None:
     """What a process was working on is lost with it; who comes later waits on the socket, which is systemd's."""
+    assert site.deploy().code == 0
     unit = f"hello@{vm.live()}.service"
     before = vm.do(WORKERS).split()
     with served(IN_FLIGHT):
