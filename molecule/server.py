@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,57 +14,22 @@ from typing import Any
 import yaml
 from clients import Load, Response
 from parts import Log, Part
-from support import ROOT, Run
+from support import ROOT, Site, name_of
 from testinfra.host import Host
-
-PATIENCE = 30  # seconds to wait for what must come
-
-
-def wait(what: str, found: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + seconds
-    while not found():
-        assert time.monotonic() < end, f"{what}: not within {seconds:.0f} s"
-        time.sleep(0.1)
+from vm import wait
 
 
-class Site:
-    """The scenario's inventory with one host alone, and a copy of the app's source to change."""
-
-    def __init__(self, host: Host, inventory: Path, directory: Path) -> None:
-        name = str(host.ansible.get_variables()["inventory_hostname"])
-        self.source = directory / "source"
-        shutil.copytree(ROOT / "app_example", self.source, ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache", "instance"))
-        self.inventory = directory / "inventory"
-        shutil.copytree(inventory, self.inventory)
-        hosts = yaml.safe_load((inventory / "hosts.yml").read_text(encoding="utf-8"))
-        for group in hosts.values():
-            group["hosts"] = {name: group["hosts"][name]}
-        (self.inventory / "hosts.yml").write_text(yaml.safe_dump(hosts), encoding="utf-8")
-        self.variables = yaml.safe_load((inventory / "group_vars" / "all.yml").read_text(encoding="utf-8"))
-        self.app["source"] = str(self.source)
-
-    @property
-    def app(self) -> dict[str, Any]:
-        """Definition of the app."""
-        app: dict[str, Any] = self.variables["apps"][0]
-        return app
-
-    def edit(self, name: str, old: str, new: str) -> None:
-        """Replace text in a file of the source; it must be there."""
-        path = self.source / name
-        text = path.read_text(encoding="utf-8")
-        assert old in text, f"{name} has no {old!r}"
-        path.write_text(text.replace(old, new), encoding="utf-8")
-
-    def run(self, playbook: str, *arguments: str) -> Run:
-        """Run a playbook as a user would."""
-        (self.inventory / "group_vars" / "all.yml").write_text(yaml.safe_dump(self.variables), encoding="utf-8")
-        command = [str(ROOT / ".venv/bin/ansible-playbook"), playbook, "-i", str(self.inventory), *arguments]
-        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"}
-        done = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        print(done.stdout, done.stderr)  # pytest shows it where the test fails
-        return Run(done.returncode, done.stdout + done.stderr)
+def site_of(host: Host, inventory: Path, directory: Path) -> Site:
+    """A scenario's inventory with one host alone, and a copy of the app's source to change."""
+    name = name_of(host)
+    hosts = yaml.safe_load((inventory / "hosts.yml").read_text(encoding="utf-8"))
+    for group in hosts.values():
+        group["hosts"] = {name: group["hosts"][name]}
+    apps = yaml.safe_load((inventory / "group_vars" / "all.yml").read_text(encoding="utf-8"))["apps"]
+    shutil.copytree(ROOT / "app_example", directory / "source", ignore=shutil.ignore_patterns("__pycache__", ".*_cache", "instance"))
+    (directory / "inventory" / "group_vars").mkdir(parents=True)
+    (directory / "inventory" / "group_vars" / "lab.yml").symlink_to(ROOT / "lab" / "vars.yml")
+    return Site(directory / "inventory", [{**app, "source": str(directory / "source")} for app in apps], hosts)
 
 
 def lock(source: Path, constraint: str) -> None:
@@ -143,6 +107,7 @@ class Server:
         assert not strangers, f"{name}: releases that did not go live have answered: {strangers}"
 
     def finish(self, responses: int, seconds: float) -> None:
-        """Go on with the load until there are so many responses."""
+        """Go on with the load until there are so many responses, then end it."""
         wait(f"{responses} responses", lambda: len(self.responses()) >= responses, seconds)
+        self.load.stop()
         self.log.responses = list(self.responses())

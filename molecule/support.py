@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import signal
 import socket
 import ssl
 import subprocess
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,52 +183,3 @@ class Site:
     def rollback(self, *arguments: str) -> Run:
         """Run rollback.yml to its end."""
         return self.start("rollback.yml", *arguments).wait()
-
-
-class Load:
-    """Requests without a pause while something happens: GET and POST, over kept and over new connections."""
-
-    def __init__(self, name: str, port: int, cadata: str) -> None:
-        self.name, self.port = name, port
-        self.context = ssl.create_default_context(cadata=cadata)
-        self.answers = 0
-        self.failures: list[str] = []
-        self.releases: set[str] = set()
-        self._stop = threading.Event()
-        self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._run, args=(method, kept)) for method in ("GET", "POST") for kept in (True, False)]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self, method: str, kept: bool) -> None:
-        connection = Connection(self.name, self.port, self.context)
-        while not self._stop.is_set():
-            failure, release = "", ""
-            try:
-                connection.request(method, "/api/whoami", body=b"x" * 1000 if method == "POST" else None)
-                answer = connection.getresponse()
-                body = answer.read()
-                if answer.status == 200:
-                    release = str(json.loads(body)["release"])
-                else:
-                    failure = f"{method}: {answer.status}"
-                if not kept or answer.getheader("Connection") == "close":
-                    connection.close()
-            except (OSError, http.client.HTTPException) as error:
-                failure = f"{method}: {error!r}"
-                connection.close()
-            with self._lock:
-                self.answers += 1
-                if failure:
-                    self.failures.append(failure)
-                else:
-                    self.releases.add(release)
-        connection.close()

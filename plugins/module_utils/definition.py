@@ -120,10 +120,11 @@ SPEC: dict[str, dict[str, Any]] = {
     },
     "max_requests": {
         "type": "int",
-        "default": 1000,
+        "default": 0,
         "minimum": 0,
         "maximum": 10_000_000,
-        "description": "Requests after which a worker is replaced, give or take a tenth, so that slow leaks stay small; 0 is never.",
+        "description": "Requests after which a worker is replaced, give or take a tenth, against slow leaks; 0 is never. "
+        "Until its longest request has ended, such a worker takes no new ones, and streams longer than `timeout` are cut.",
     },
     "memory_max": {
         "type": "str",

@@ -210,7 +210,7 @@ def switch(work: Work, identifier: str, event: str, seconds: float, keep: int) -
     app = work.app
     before = app.live_id()
     # It may have died since it was started, or be the live one and dead: nothing gets traffic unasked
-    changed = start(work, identifier)
+    changed = start(work, identifier, in_any_case=event == "rollback")
     if before != identifier:
         _mark(work, identifier, before, event)
         keep_old_files(work, identifier, keep)
@@ -268,8 +268,8 @@ def _take_back(work: Work, identifier: str, before: str, keep: int, error: Insta
     _point(app, before)
     number = state.next_sequence(look(app))
     # It had traffic: its static files stay reachable, and the one that serves comes after it again
-    work.note(identifier, sequence=number, went_live=history.now(), stopped=history.now(), verdict="bad", reason=reason, pending=None)
     work.note(before, sequence=number + 1, verdict="good", reason=None)
+    work.note(identifier, sequence=number, went_live=history.now(), stopped=history.now(), verdict="bad", reason=reason, pending=None)
     keep_old_files(work, before, keep)
     work.log("back", identifier, to=before, reason=reason)
     drain(app.socket(identifier), REACHABLE_WITHIN)  # what came to it meanwhile; systemd starts a dead one again
@@ -307,8 +307,6 @@ def retire(work: Work, drain_timeout: int) -> dict[str, int]:
         systemd.systemctl("reset-failed", service, listener, check=False)
         if app.story(other):
             work.note(other, stopped=history.now())
-    if app.story(app.live_id()).get("pending", {}).get("confirmed"):
-        work.note(app.live_id(), pending=None)
     return cut
 
 
@@ -327,3 +325,10 @@ def prune(app: App, keep: int) -> list[str]:
                     os.unlink(f"{app.before}/{name}")
     left = app.complete()
     return [identifier for identifier in surplus if identifier not in left]
+
+
+def finish(work: Work) -> None:
+    """Note that nothing is pending any more: the live release is confirmed, and the others have stopped."""
+    live = work.app.live_id()
+    if work.app.story(live).get("pending", {}).get("confirmed"):
+        work.note(live, pending=None)

@@ -107,13 +107,14 @@ def main() -> None:
             if done(app, identifier, name):  # perhaps only just, by a run that was killed
                 module.exit_json(changed=False)
             work = Work(app, Health("/", "localhost", 0), run, module.warn)
+            if name == "after_live" and app.story(identifier).get("event") == "rollback":
+                # Where this ends here, the same command again must not go one further back
+                work.note(identifier, pending={"event": "rollback", "before": "", "confirmed": True})
             try:
                 output = run_hook(app, identifier, name, given["command"], given["timeout"])
             except InstanceError as error:
                 work.log("failed", identifier, reason=str(error).splitlines()[0])
                 if name == "after_live":
-                    if app.story(identifier).get("event") == "rollback":  # the same command again must not go one further back
-                        work.note(identifier, pending={"event": "rollback", "before": "", "confirmed": True})
                     state = f"{identifier} is live and stays so."
                 else:
                     state = f"{app.live_id()} still serves." if app.live_id() else "Nothing of this app is live yet."

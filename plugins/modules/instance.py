@@ -105,7 +105,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.plainstack.web.plugins.module_utils.health import Health
-from ansible_collections.plainstack.web.plugins.module_utils.instance import Work, prune, retire, start, switch
+from ansible_collections.plainstack.web.plugins.module_utils.instance import Work, finish, prune, retire, start, switch
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
 from ansible_collections.plainstack.web.plugins.module_utils.lock import LockError, step
 from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running
@@ -146,6 +146,7 @@ def main() -> None:
                 changed = switch(work, identifier, given["event"], seconds, given["keep"])
                 cut = retire(work, given["drain_timeout"])
                 result = {"retired": list(cut), "cut": sum(cut.values()), "pruned": prune(app, given["keep"])}
+                finish(work)
     except (InstanceError, LockError) as error:
         module.fail_json(msg=str(error))
     if result.get("cut"):

@@ -182,7 +182,7 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         "workers": None,
         "threads": 4,
         "timeout": 30,
-        "max_requests": 1000,
+        "max_requests": 0,
         "memory_max": "80%",
         "preload": True,
         "body_size": "10m",

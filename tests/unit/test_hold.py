@@ -27,7 +27,7 @@ def shell(app: LocalApp, do: str, *more: str) -> None:
 
 def test_renew(app: LocalApp) -> None:
     acquire(app, MINE, 0)
-    write(f"{app.lock}.beat", f"{uptime() - 39:.0f}\n")
+    write(f"{app.lock}.beat", f"{int(uptime()) - 39}\n")
     shell(app, RENEW, f"{app.sockets}/none")
     assert uptime() - float(Path(f"{app.lock}.beat").read_text()) < 3
     assert holder(app) == MINE

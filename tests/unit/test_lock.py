@@ -4,7 +4,6 @@ import fcntl
 import json
 import os
 import stat
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,17 +19,11 @@ OTHER = Holder("4567ef00", "ann", "desk", "rollback.yml", "2026-01-01T00:00:05Z"
 
 
 class Uptime:
-    """Stands in for the module time: the uptime goes on by itself when somebody sleeps, and nothing else is asked."""
-
-    CLOCK_BOOTTIME = time.CLOCK_BOOTTIME
+    """Stands in for the module time, without a clock: the uptime goes on by itself when somebody sleeps, and nothing else is asked."""
 
     def __init__(self) -> None:
         self.now = 5000.0
         self.lives: LocalApp | None = None  # whose holder renews its lock
-
-    def clock_gettime(self, clock: int) -> float:
-        assert clock == self.CLOCK_BOOTTIME
-        return self.now
 
     def monotonic(self) -> float:
         return self.now
@@ -45,6 +38,7 @@ class Uptime:
 def uptime(monkeypatch: pytest.MonkeyPatch) -> Uptime:
     fake = Uptime()
     monkeypatch.setattr(lock, "time", fake)
+    monkeypatch.setattr(lock, "uptime", lambda: fake.now)
     return fake
 
 

@@ -217,7 +217,7 @@ class World:
     def rollback(self, named: str, keep: int) -> None:
         """What rollback.yml does."""
         identifier = rollback_target(look(self.app), named)
-        start(self.work, identifier)
+        start(self.work, identifier, in_any_case=True)
         self._live(identifier, "rollback", 0, keep)
 
     def _live(self, identifier: str, event: str, seconds: float, keep: int) -> None:

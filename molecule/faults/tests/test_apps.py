@@ -27,7 +27,7 @@ def test_one_app_of_two(vm: Vm, site: Site, get: Get, served: Served, tidy: Tidy
     second["body_size"] = "21m"
     before = {app: vm.look(app) for app in ("hello", "second")}
     with served():
-        check_message(site.deploy("-e", "app=helo"), "there is no app 'helo'; did you mean 'hello'?", "nothing was touched")
+        check_message(site.deploy("-e", "app=helo"), "there is no app 'helo'; did you mean 'hello'?", "Nothing was touched")
         assert site.deploy("-e", "app=hello").code == 0
     assert tidy("hello").live != before["hello"].live
     assert tidy("second") == before["second"]

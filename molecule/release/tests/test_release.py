@@ -19,9 +19,10 @@ from pathlib import Path
 import pytest
 from clients import KINDS, Load, Target
 from parts import Log, figures, write
-from server import Server, Site, lock, wait
+from server import Server, lock, site_of
 from support import ROOT, Connection, Run, name_of, ports
 from testinfra.host import Host
+from vm import wait
 
 INVENTORY = Path(__file__).parents[1] / "inventory"
 SERVERS = 2
@@ -91,9 +92,11 @@ def server(host: Host, tmp_path_factory: pytest.TempPathFactory, pebble_root: st
     target = Target(f"hello.{name_of(host)}.test", ports(host)[443], str(directory / "root.pem"))
     capture = request.config.pluginmanager.getplugin("capturemanager")
     with Load(target, directory / "clients") as load:
-        tested = Server(host, Site(host, INVENTORY, directory), load)
+        tested = Server(host, site_of(host, INVENTORY, directory), load)
         yield tested
+        tested.site.end()
     log = tested.log
+    log.responses = list(load.responses())
     with capture.global_and_fixture_disabled():
         print(f"\n{log.system}\n\n{log.table()}\n")
     if log.good(PARTS, ENOUGH):
@@ -142,10 +145,8 @@ def test_new_code(server: Server) -> None:
     server.site.edit("hello/views.py", "import time\n", "import time\nfrom collections.abc import Iterator\n")
     server.site.edit("hello/views.py", "render_template, request\n", "render_template, request, stream_with_context\n")
     assets(server, 1)
-    # The next test has a stream on this release, and a worker that is replaced cuts its streams when `timeout` is over, too
-    server.site.app["max_requests"] = 0
     with server.part("deploy of new code"):
-        good(server.site.run("deploy.yml"))
+        good(server.site.deploy())
     assert mark.encode() in get(server, "/")[1]
 
 
@@ -187,7 +188,7 @@ def test_changed_dependencies_and_requests_that_take_long(server: Server) -> Non
     """A request of 20 s survives; a stream without an end is cut when `timeout` is over, not before."""
     old, package = server.live(), server.story()["packages"]["click"]
     lock(server.site.source, f"click<{package}")
-    del server.site.app["max_requests"]
+    server.site.app["max_requests"] = 1000  # from here on workers are replaced under load, too; one that is cuts its streams
     first = next((server.site.source / "hello" / "static").glob("app.*.css")).name
     second = assets(server, 2)
     stream = Slow(time.monotonic(), 0)
@@ -208,7 +209,7 @@ def test_changed_dependencies_and_requests_that_take_long(server: Server) -> Non
     with server.part("deploy that changes dependencies"):
         asking.start()
         try:
-            good(server.site.run("deploy.yml"))
+            good(server.site.deploy())
         finally:
             over.set()
     for thread in [asking, *threads]:
@@ -231,7 +232,7 @@ def test_changed_dependencies_and_requests_that_take_long(server: Server) -> Non
 def test_changed_environment(server: Server) -> None:
     server.site.app["env"] = {"GREETING": "under load"}
     with server.part("deploy with a changed environment"):
-        good(server.site.run("deploy.yml"))
+        good(server.site.deploy())
     assert json.loads(get(server, "/api/whoami")[1])["greeting"] == "under load"
 
 
@@ -240,7 +241,7 @@ def test_number_of_workers(server: Server) -> None:
     server.site.app["workers"] = 3
     assets(server, 3)
     with server.part("change of the number of workers"):
-        good(server.site.run("deploy.yml"))
+        good(server.site.deploy())
     assert server.workers() == 3
 
 
@@ -248,7 +249,7 @@ def test_rollback(server: Server) -> None:
     left = server.live()
     newest = next((server.site.source / "hello" / "static").glob("app.*.css")).name
     with server.part("rollback"):
-        good(server.site.run("rollback.yml"))
+        good(server.site.rollback())
     assert server.workers() == 4
     assert server.live() < left
     # Who has a page of the release that was left still gets its files
@@ -277,7 +278,7 @@ def test_added_domain(server: Server) -> None:
     server.site.app["workers"] = 4
     assets(server, 2)
     with server.part("added domain", switches=False, reloads=True):
-        good(server.site.run("deploy.yml"))
+        good(server.site.deploy())
         time.sleep(1)
     status, _, certificate = get(server, "/healthz", name)
     names = {value for kind, value in certificate["subjectAltName"] if kind == "DNS"}  # type: ignore[attr-defined]
@@ -288,7 +289,7 @@ def test_broken_release(server: Server) -> None:
     server.site.edit("hello/views.py", 'return "ok", 200, text', 'return "not well", 500, text')
     server.site.app["start_timeout"] = BOOT + 5
     with server.part("deploy of a broken release", switches=False):
-        run = server.site.run("deploy.yml")
+        run = server.site.deploy()
     assert run.code != 0
     assert "/healthz answered 500" in run.output
 
@@ -302,7 +303,6 @@ def test_enough_responses_and_none_too_late(server: Server) -> None:
 
 def test_a_naive_restart_does_fail_requests(server: Server, tmp_path: Path) -> None:
     """The control: the same load on the same app notices when its process is simply replaced, so it would have noticed above."""
-    server.load.stop()
     unit, snippet = NAIVE_UNIT.format(release=f"/srv/hello/releases/{server.live()}"), NAIVE_SITE.format(name=server.load.target.name)
     server.host.check_output(f"cat > /run/systemd/system/naive.service <<'EOF'\n{unit}EOF\n")
     server.host.check_output(f"cat > /etc/nginx/conf.d/naive.conf <<'EOF'\n{snippet}EOF\n")
