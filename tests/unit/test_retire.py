@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.plainstack.web.plugins.module_utils import instance
-from ansible_collections.plainstack.web.plugins.module_utils.instance import Work, keep_old_files, look, prune, retire, switch
+from ansible_collections.plainstack.web.plugins.module_utils.instance import Work, finish, keep_old_files, look, prune, retire, switch
 from ansible_collections.plainstack.web.plugins.module_utils.layout import relink
 from ansible_collections.plainstack.web.plugins.module_utils.state import rollback_target
 from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running
@@ -101,7 +101,33 @@ def test_a_full_disk_does_not_keep_it_from_being_stopped(app: LocalApp, host: Sy
 def test_a_rollback_that_was_interrupted_while_it_drained_is_not_done_twice(app: LocalApp, host: Systemd, work: Work) -> None:
     """Long requests make this the most likely moment to lose patience; so does the hook `after_live`, which comes after it."""
     switch(work, OLD, "rollback", 0, 5)
+    retire(work, 30)
+    prune(app, 5)
     assert rollback_target(look(app)) == OLD
+    finish(work)
+    assert "pending" not in app.story(OLD)
+    assert rollback_target(look(app)) == OLDER
+
+
+@pytest.mark.usefixtures("own")
+def test_what_came_to_a_release_that_is_taken_back_is_waited_for(
+    app: LocalApp, systemd: Systemd, work: Work, nginx: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It still runs, and the traffic has left it already."""
+    release(app, OLD, sequence=1)
+    release(app, NEW)
+    make_live(app, systemd, OLD)
+    nginx.wrong = ["answered 502"]
+    seen: list[tuple[str, str, list[str]]] = []
+
+    def drain(path: str, _seconds: float) -> int:
+        seen.append((os.path.basename(path), app.live_id(), running(app)))
+        return 0
+
+    monkeypatch.setattr(instance, "drain", drain)
+    with pytest.raises(InstanceError):
+        switch(work, NEW, "deploy", 0, 5)
+    assert seen == [(f"{NEW}.sock", OLD, [OLD, NEW])]
 
 
 # Static files
