@@ -151,8 +151,8 @@ def test_does_not_fit_beside_the_live_one(vm: Vm, site: Site, served: Served, ti
         assert int(free) < int(needed)
         assert vm.run("test -e /srv/hello/shared/migrated-too-early").returncode == 1
         assert tidy().live == before.live
-        vm.owner = ""
-        assert vm.podman("update", "--memory=2g", "--memory-swap=2g", "{}").returncode == 0
+        # Away from what eats up the memory it goes in any case
+        assert site.rollback().code == 0
         assert site.deploy().code == 0
     tidy()
 
