@@ -15,6 +15,7 @@ from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 from ansible_collections.plainstack.web.plugins.module_utils.lock import RENEWAL
 
 SUDO = re.compile(r"sudo|become|not in the sudoers|password is required", re.IGNORECASE)
@@ -81,6 +82,7 @@ class ActionModule(ActionBase):
             os.closerange(0, 65536)  # whoever waits for the end of ansible-playbook's output must not wait for this
             for _ in range(3):
                 os.open(os.devnull, os.O_RDWR)
+            Display().verbosity = 0  # what it shows goes through ansible-playbook, and that way is closed now
             locks = " ".join(f"/run/plainstack/{app}/lock" for app in apps)
             ended = False
             while not ended:
