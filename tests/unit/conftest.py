@@ -9,7 +9,7 @@ from ansible_collections.plainstack.web.plugins.module_utils import instance, me
 from ansible_collections.plainstack.web.plugins.module_utils import systemd as systemd_module
 from ansible_collections.plainstack.web.plugins.module_utils.instance import Work
 
-from tests.unit.fakes import Answers, Clock, LocalApp, Systemd, make_app, make_work
+from tests.unit.fakes import NEW, OLD, OLDER, Answers, Clock, LocalApp, Systemd, make_app, make_live, make_work, release
 
 
 def pytest_configure() -> None:
@@ -80,3 +80,14 @@ def nginx(monkeypatch: pytest.MonkeyPatch) -> Answers:
 def work(app: LocalApp) -> Work:
     """For whom a warning is an error."""
     return make_work(app)
+
+
+@pytest.fixture
+def host(app: LocalApp, systemd: Systemd) -> Systemd:
+    """OLD is live, OLDER was before it, and NEW is there and runs."""
+    release(app, OLDER, sequence=1, verdict="good")
+    release(app, OLD, sequence=2, verdict="good")
+    release(app, NEW, revision="abc", dirty=True)
+    make_live(app, systemd, OLD)
+    systemd.run(app, NEW)
+    return systemd

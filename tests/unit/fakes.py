@@ -177,3 +177,7 @@ def events(app: App) -> list[dict[str, Any]]:
     if not os.path.exists(app.history):
         return []
     return [json.loads(line) for line in Path(app.history).read_text().splitlines()]
+
+
+def points_at(app: App) -> tuple[str, str]:
+    return app.live_id(), os.path.basename(os.path.realpath(app.live))
