@@ -116,7 +116,7 @@ class Vm:
 
     def booted(self) -> None:
         """Wait until systemd has started everything."""
-        self.until(f"{self.name} has booted", "case $(systemctl is-system-running) in running|degraded) ;; *) false ;; esac")
+        self.until(f"{self.name} has booted", "case $(systemctl is-system-running) in running|degraded) ;; *) false ;; esac", 120)
 
     def anew(self) -> None:
         """A fresh VM from the snapshot, in place of this one."""

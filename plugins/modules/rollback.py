@@ -101,15 +101,16 @@ def main() -> None:
     given = module.params
     app = App(given["app"])
     try:
+        try:
+            # Before it waits for a step of a run that was killed: what that one finishes must not be done once more
+            target = rollback_target(look(app), given["release"])
+        except StateError as error:
+            module.fail_json(
+                msg=f"{app.name}: {error}. Nothing was touched.\n"
+                f"What has been live on this host, the last first:\n{listing(app)}\n"
+                "Next: name a good one with -e release=<id>, or check out the code that you want and deploy it."
+            )
         with contextlib.nullcontext() if module.check_mode else step(app, given["run"]) as run:
-            try:
-                target = rollback_target(look(app), given["release"])
-            except StateError as error:
-                module.fail_json(
-                    msg=f"{app.name}: {error}. Nothing was touched.\n"
-                    f"What has been live on this host, the last first:\n{listing(app)}\n"
-                    "Next: name a good one with -e release=<id>, or check out the code that you want and deploy it."
-                )
             live, story = app.live_id(), app.story(target)
             config = story.get("config", {})
             if not module.check_mode:
