@@ -88,6 +88,18 @@ def listing(app: App) -> str:
     return "\n".join(lines) or "  none"
 
 
+def target_of(module: AnsibleModule, app: App) -> str:
+    """Id of the release to go back to; ends the module where there is none."""
+    try:
+        return rollback_target(look(app), module.params["release"])
+    except StateError as error:
+        module.fail_json(
+            msg=f"{app.name}: {error}. Nothing was touched.\n"
+            f"What has been live on this host, the last first:\n{listing(app)}\n"
+            "Next: name a good one with -e release=<id>, or check out the code that you want and deploy it."
+        )
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -101,17 +113,12 @@ def main() -> None:
     given = module.params
     app = App(given["app"])
     try:
-        try:
-            # Before it waits for a step of a run that was killed: what that one finishes must not be done once more
-            target = rollback_target(look(app), given["release"])
-        except StateError as error:
-            module.fail_json(
-                msg=f"{app.name}: {error}. Nothing was touched.\n"
-                f"What has been live on this host, the last first:\n{listing(app)}\n"
-                "Next: name a good one with -e release=<id>, or check out the code that you want and deploy it."
-            )
+        asked = target_of(module, app)
         with contextlib.nullcontext() if module.check_mode else step(app, given["run"]) as run:
-            live, story = app.live_id(), app.story(target)
+            live = app.live_id()
+            # A rollback of a run that was killed may have ended while this one waited: it must not be done once more
+            target = live if live == asked else target_of(module, app)
+            story = app.story(target)
             config = story.get("config", {})
             if not module.check_mode:
                 health = Health(config.get("health_path", "/"), given["host"], config.get("start_timeout", 60))

@@ -1,8 +1,9 @@
 """The modules `instance`, `rollback` and `hook`, as Ansible runs them, on a host that only pretends."""
 
+import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -94,6 +95,27 @@ def test_a_rollback_to_what_does_not_start(app: LocalApp, host: Systemd, run: Ru
     assert running(app) == [NEW]
 
 
+@pytest.mark.parametrize(("orphan", "leads_to"), [((OLD, "rollback"), OLD), (("20260109T000000Z-99999999", "deploy"), NEW)], ids=["rollback", "deploy"])
+@pytest.mark.usefixtures("own")
+def test_what_a_killed_run_ends_while_this_one_waits(
+    app: LocalApp, host: Systemd, run: Run, monkeypatch: pytest.MonkeyPatch, orphan: tuple[str, str], leads_to: str
+) -> None:
+    """A rollback that it ends is not done once more; after a deploy the way back is from there."""
+    identifier, event = orphan
+    if event == "deploy":
+        release(app, identifier)
+
+    @contextlib.contextmanager
+    def step(_app: LocalApp, _token: str) -> Iterator[None]:
+        run(instance, id=identifier, state="live", event=event)
+        yield None
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rollback, "step", step)
+        result = run(rollback)
+    assert (result["id"], app.live_id()) == (leads_to, identifier)
+
+
 # All
 
 
@@ -111,6 +133,12 @@ def test_nothing_is_done_while_another_run_works_on_the_app(app: LocalApp, host:
 
 
 # instance
+
+
+@pytest.mark.usefixtures("own")
+def test_nothing_is_pending_once_a_release_is_live_and_the_others_have_stopped(app: LocalApp, host: Systemd, run: Run) -> None:
+    assert run(instance, id=OLD, state="live", event="rollback")["retired"] == [NEW]
+    assert "pending" not in app.story(OLD)
 
 
 @pytest.mark.parametrize(("state", "identifier", "changed"), [("started", NEW, False), ("started", OLD, True), ("live", NEW, False), ("live", OLD, True)])
