@@ -64,6 +64,7 @@ This trusts it:
 Next:
   Release a change     edit app_example/hello/templates/index.html, then
                        .venv/bin/ansible-playbook deploy.yml -i inventories/demo
+  Go back              .venv/bin/ansible-playbook rollback.yml -i inventories/demo
   Log in to the VM     ssh -i $(state)/id_ed25519 -p 2201 -o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no admin@127.0.0.1
   Read the app's log   sudo journalctl -u 'hello@*'      (in the VM)
   Remove it all        make demo-down

@@ -40,10 +40,15 @@ def floor(source: Path) -> Watch:
     return watch
 
 
+def of(source: Path) -> tuple[str, str]:
+    """The variable of bench/inventory that says where the app is."""
+    return "--extra-vars", json.dumps({"bench_source": str(source)})
+
+
 def deploy(source: Path) -> tuple[Watch, int]:
     """Run deploy.yml: the seconds, and how many tasks changed something."""
     with watched(STACK) as watch:
-        output = playbook("deploy.yml", "--extra-vars", json.dumps({"bench_source": str(source)}))
+        output = playbook("deploy.yml", *of(source))
     changed = re.search(rf"^{STACK.name} .*\bchanged=(\d+)", output, re.MULTILINE)
     if changed is None:
         raise BenchError(f"{output}\nthe deploy had no result for {STACK.name}")
@@ -71,11 +76,11 @@ def nothing(source: Path) -> float:
     return watch.end
 
 
-def rollback() -> float:
+def rollback(source: Path) -> float:
     """Go back to the release before, and see that the page is the one from before."""
     before = answer(STACK, "/")[1]
     with watched(STACK) as watch:
-        playbook("rollback.yml")
+        playbook("rollback.yml", *of(source))
     status, body = answer(STACK, "/")
     marks = [re.findall(rb"bench-change-\d+", page) for page in (before, body)]
     if status != 200 or marks[0] == marks[1]:
@@ -127,6 +132,6 @@ def measure(work: Path, fresh: int, again: int) -> Deploys:
         result.build.append(build)
         result.memory.append(memory())
         result.nothing.append(nothing(source))
-        result.rollback.append(rollback())
+        result.rollback.append(rollback(source))
         print(f"  change {result.change[-1]:.1f} s, no change {result.nothing[-1]:.1f} s, rollback {result.rollback[-1]:.1f} s", flush=True)
     return result
