@@ -37,9 +37,9 @@ class VM:
     domain: str
 
 
-FLOOR = VM("bench-floor", 2231, 8431, "floor.test")
-STACK = VM("bench", 2232, 8432, "bench.test")
-PLAIN_PORT = 8433  # leads to port 8000 of FLOOR
+FLOOR = VM("bench-floor", 2291, 8491, "floor.test")
+STACK = VM("bench", 2292, 8492, "bench.test")
+PLAIN_PORT = 8493  # leads to port 8000 of FLOOR
 
 
 def command(arguments: list[str], data: bytes | None = None, environment: dict[str, str] | None = None, limit: float = 600) -> str:

@@ -13,38 +13,37 @@ from support import Running, Site
 from vm import Get, Served, Serving, Tidy, Vm
 
 SLOW = 12  # seconds of a request that is in flight on the old release from before the switch until it is drained
-GO = "/srv/hello/shared/go"  # the file that a phase waits for
 
 
 @dataclass(frozen=True)
 class Phase:
-    """How a phase is made long; the Bash that succeeds in the VM once it is reached; and what then lets it go on.
+    """How a phase is made long, given the path of a file that it may wait for; and Bash for the VM.
 
-    In the Bash, $OLD is the release that was live.
+    `reached` succeeds once the phase is there, `let_go` lets it go on. In them, $OLD is the release that was live and $GO the file.
     """
 
-    lengthen: Callable[[Site, Vm], object]
+    lengthen: Callable[[Site, Vm, str], object]
     reached: str
-    let_go: str = f"touch {GO}"
+    let_go: str = "touch $GO"
 
 
-def _wait_at_import(site: Site, _vm: Vm) -> None:
-    site.edit("wsgi.py", "create_app()", f"create_app()\nwhile not __import__('os').path.exists('{GO}'):\n    __import__('time').sleep(0.1)")
+def _wait_at_import(site: Site, _vm: Vm, go: str) -> None:
+    site.edit("wsgi.py", "create_app()", f"create_app()\nwhile not __import__('os').path.exists('{go}'):\n    __import__('time').sleep(0.1)")
 
 
 PHASES = {
     # uv waits for the lock of its cache, as it would for a slow disk or a slow index
     "build": Phase(
-        lambda _site, vm: vm.do("systemd-run --quiet --unit=hold flock --exclusive /var/cache/plainstack/uv/.lock sleep 300"),
+        lambda _site, vm, _go: vm.do("systemd-run --quiet --unit=hold flock --exclusive /var/cache/plainstack/uv/.lock sleep 300"),
         "pgrep --full 'uv (venv|pip)' && for release in /srv/hello/releases/*; do test -e $release/release.json || exit 0; done; false",
         "systemctl stop hold 2>/dev/null || :",
     ),
     "migrate": Phase(
-        lambda site, _vm: site.app.update(migrate=f'until test -e {GO}; do sleep 0.1; done; echo "$PLAINSTACK_RELEASE" >> "$PLAINSTACK_SHARED/migrated"'),
+        lambda site, _vm, go: site.app.update(migrate=f'until test -e {go}; do sleep 0.1; done; echo "$PLAINSTACK_RELEASE" >> "$PLAINSTACK_SHARED/migrated"'),
         "systemctl is-active plainstack-migrate-hello.service",
     ),
     "gate": Phase(_wait_at_import, "systemctl list-units --plain --no-legend --state=activating 'hello@*.service' | grep ."),
-    "confirm": Phase(lambda site, _vm: site.app.update(confirm_seconds=5), '[ "$(basename $(readlink /srv/hello/live))" != $OLD ]'),
+    "confirm": Phase(lambda site, _vm, _go: site.app.update(confirm_seconds=5), '[ "$(basename $(readlink /srv/hello/live))" != $OLD ]'),
     "drain": Phase(
         _wait_at_import,
         '[ "$(basename $(readlink /srv/hello/live))" != $OLD ] && grep -q confirmed /srv/hello/live/release.json && systemctl is-active hello@$OLD.service',
@@ -84,8 +83,10 @@ def test_same_command_finishes_the_job(phase: str, interruption: str, vm: Vm, si
     mark = f"{phase} {interruption}"
     site.edit("hello/templates/index.html", "<h1", f'<h1 data-change="{mark}"')
     site.app["confirm_seconds"] = 0
-    vm.do(f"rm -f {GO}")
-    PHASES[phase].lengthen(site, vm)
+    # A name of its own: the release that the last test has deployed must not wait again when the power comes back
+    go = f"/srv/hello/shared/go-{mark.replace(' ', '-')}"
+    variables = f"OLD={old}; GO={go}; "
+    PHASES[phase].lengthen(site, vm, go)
     answers: list[int] = []
 
     def ask_slowly() -> None:
@@ -102,8 +103,8 @@ def test_same_command_finishes_the_job(phase: str, interruption: str, vm: Vm, si
         if phase == "drain":
             vm.until("the new release is being started", PHASES["gate"].reached)
             slow.start()
-            vm.do(f"touch {GO}")
-        vm.until(f"the phase {phase}", f"OLD={old}; {PHASES[phase].reached}")
+            vm.do(f"touch {go}")
+        vm.until(f"the phase {phase}", variables + PHASES[phase].reached)
         if interruption == "power cut":
             visitors.close()
         INTERRUPTIONS[interruption](run, vm)
@@ -112,7 +113,7 @@ def test_same_command_finishes_the_job(phase: str, interruption: str, vm: Vm, si
             vm.booted()
             visitors.enter_context(served())
         assert serving() in (old, vm.live())
-        vm.do(PHASES[phase].let_go)
+        vm.do(variables + PHASES[phase].let_go)
         again = site.deploy()
 
     assert again.code == 0, again.output[-3000:]
