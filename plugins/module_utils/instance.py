@@ -173,7 +173,7 @@ def keep_old_files(work: Work, identifier: str, count: int) -> None:
         work.warn(f"The static files of the releases before are not all reachable: {error}")
 
 
-def confirm(work: Work, identifier: str, seconds: float) -> None:
+def _watch(work: Work, identifier: str, seconds: float) -> None:
     """Wait for a healthy answer through nginx over HTTPS, then watch the release for so many seconds."""
     app, health = work.app, work.health
     began = time.monotonic()
@@ -198,14 +198,14 @@ def confirm(work: Work, identifier: str, seconds: float) -> None:
             )
 
 
-def switch(work: Work, identifier: str, event: str, seconds: float, keep: int) -> bool:
-    """Give an instance the traffic by one rename, and take it back if nginx does not confirm it; whether something changed.
+def switch(work: Work, identifier: str, event: str, keep: int) -> tuple[bool, str]:
+    """Give an instance the traffic by one rename.
 
     What is about to happen is noted first, so that a run that is killed here can be finished by the next one.
 
     :param event: `deploy` or `rollback`; a rollback marks the release that it leaves as bad.
-    :param seconds: how long to watch the release through nginx once it has the traffic; below 0 nginx is not asked.
     :param keep: how many releases' static files stay reachable.
+    :returns: whether something changed, and the id of the release that had the traffic, empty where this one had it already.
     """
     app = work.app
     before = app.live_id()
@@ -220,16 +220,29 @@ def switch(work: Work, identifier: str, event: str, seconds: float, keep: int) -
     if before != identifier or os.path.realpath(app.live) != app.release(identifier):
         _point(app, identifier)
         changed = True
+    return changed, before if before != identifier else ""
+
+
+def confirm(work: Work, identifier: str, event: str, before: str, seconds: float, keep: int) -> bool:
+    """Ask nginx whether the live release is well and watch it, and take the traffic back if not; whether something changed.
+
+    :param event: why it went live, `deploy` or `rollback`.
+    :param before: what `switch` returned. Not only read from release.json, which a full disk may have kept from being written.
+    :param seconds: how long to watch the release through nginx if this is the first time; below 0 nginx is not asked.
+    :param keep: how many releases' static files stay reachable.
+    :raises InstanceError: when the release failed; says where the traffic is.
+    """
+    app = work.app
     story = app.story(identifier)
-    # Not read back where it was just written: the disk may be full
-    pending = {"event": event, "before": before} if before != identifier else story.get("pending", {})
+    pending = {"event": event, "before": before} if before else story.get("pending", {})
     unconfirmed = bool(pending) and not pending.get("confirmed")
     try:
         if seconds >= 0:
-            confirm(work, identifier, seconds if unconfirmed else 0)
+            _watch(work, identifier, seconds if unconfirmed else 0)
     except InstanceError as error:
-        if unconfirmed:
-            _take_back(work, identifier, pending.get("before", ""), keep, error)
+        if unconfirmed and take_back(work, identifier, pending.get("before", ""), keep, str(error).splitlines()[0]):
+            serving = app.live_id()
+            raise InstanceError(f"{error}\nThe traffic is back on {serving}, which had gone on running; {identifier} is marked bad.") from error
         raise
     if unconfirmed or not story.get("sequence"):
         number = state.next_sequence(look(app))
@@ -239,11 +252,11 @@ def switch(work: Work, identifier: str, event: str, seconds: float, keep: int) -
         work.note(identifier, sequence=number, event=event, went_live=history.now(), stopped=None, verdict="good", reason=None, pending=pending)
         facts = {"before": (pending or {}).get("before", ""), "revision": story.get("revision", ""), "dirty": story.get("dirty", False)}
         work.log(event, identifier, **facts)
-        changed = True
-    elif event == "deploy" and story.get("verdict") == "bad":  # a rollback that was not carried through had marked it
+        return True
+    if event == "deploy" and story.get("verdict") == "bad":  # a rollback that was not carried through had marked it
         work.note(identifier, verdict="good", reason=None)
-        changed = True
-    return changed
+        return True
+    return False
 
 
 def _mark(work: Work, identifier: str, before: str, event: str) -> None:
@@ -254,17 +267,16 @@ def _mark(work: Work, identifier: str, before: str, event: str) -> None:
         work.note(before, verdict="bad", reason=f"rolled back to {identifier} at {history.now()}{who}")
 
 
-def _take_back(work: Work, identifier: str, before: str, keep: int, error: InstanceError) -> None:
+def take_back(work: Work, identifier: str, before: str, keep: int, reason: str) -> bool:
     """Give the traffic back to the release that had it, if its instance still runs; the failed one is marked bad in any case.
 
-    :raises InstanceError: that it is done. Returns where there is nothing to go back to.
+    :returns: whether the traffic is back; it is not where there is nothing to go back to.
     """
     app = work.app
-    reason = str(error).splitlines()[0]
     if before not in app.complete() or systemd.show(app.unit(before, "service"), "ActiveState")["ActiveState"] != "active":
         work.note(identifier, verdict="bad", reason=reason)
         work.log("failed", identifier, reason=reason)
-        return
+        return False
     _point(app, before)
     number = state.next_sequence(look(app))
     # It had traffic: its static files stay reachable, and the one that serves comes after it again
@@ -274,7 +286,22 @@ def _take_back(work: Work, identifier: str, before: str, keep: int, error: Insta
     work.log("back", identifier, to=before, reason=reason)
     drain(app.socket(identifier), REACHABLE_WITHIN)  # what came to it meanwhile; systemd starts a dead one again
     discard(app, identifier)
-    raise InstanceError(f"{error}\nThe traffic is back on {before}, which had gone on running; {identifier} is marked bad.") from error
+    return True
+
+
+def undo(work: Work, identifier: str, before: str, keep: int, reason: str) -> bool:
+    """Undo what a rollout did with a release on this host, because it failed on another one; whether something changed.
+
+    :param before: what `switch` returned on this host, empty where it did not come to that.
+    """
+    app = work.app
+    if identifier != app.live_id():
+        if identifier not in systemd.running(app):
+            return False
+        discard(app, identifier)
+        return True
+    before = before or app.story(identifier).get("pending", {}).get("before", "")
+    return bool(before) and take_back(work, identifier, before, keep, reason)
 
 
 def _enabled(app: App, identifier: str) -> tuple[str, str]:

@@ -8,9 +8,12 @@ module: instance
 short_description: The running instance of a release
 version_added: "0.1.0"
 description:
-  - C(state=started) starts the release's systemd instance beside whatever runs and waits for a healthy answer over its own socket.
-  - C(state=live) gives it the traffic by one rename, confirms it through nginx, drains and stops the other instances and
-    removes old releases. A release that fails while it is confirmed loses the traffic again to the one before.
+  - The steps of a rollout, one after the other on all hosts. C(state=started) starts the release's systemd instance beside whatever
+    runs and waits for a healthy answer over its own socket.
+  - C(state=switched) gives it the traffic by one rename, C(state=confirmed) asks nginx for it and watches it, C(state=retired)
+    drains and stops the other instances and removes old releases.
+  - A release that fails while it is confirmed loses the traffic again to the one before. C(state=undone) takes it back where it is
+    well, because the rollout failed on another host.
   - An instance that fails is stopped, the release that was live goes on serving, and the error shows the app's last log lines.
   - What goes live and what fails is noted in C(release.json) and in C(/var/log/plainstack/<app>.log).
 author: Plainstack contributors
@@ -26,8 +29,16 @@ options:
   state:
     description: What to reach.
     type: str
-    choices: [started, live]
+    choices: [started, switched, confirmed, retired, undone]
     required: true
+  before:
+    description: With C(state=confirmed) and C(state=undone), the result C(before) of C(state=switched).
+    type: str
+    default: ""
+  reason:
+    description: With C(state=undone), why; noted in C(release.json).
+    type: str
+    default: the rollout failed on another host
   event:
     description: Why it goes live. A rollback marks the release that it leaves as bad, so that nobody goes back to it.
     type: str
@@ -50,7 +61,7 @@ options:
     type: int
     default: 30
   through_nginx:
-    description: Confirm the switch over HTTPS through this host's nginx.
+    description: With C(state=confirmed), ask over HTTPS through this host's nginx.
     type: bool
     default: false
   confirm_seconds:
@@ -85,30 +96,66 @@ seconds:
   description: How long it took.
   returned: success
   type: float
+before:
+  description: Id of the release that had the traffic; empty where this one had it already.
+  returned: with C(state=switched)
+  type: str
+live:
+  description: Id of the release that has the traffic now.
+  returned: always
+  type: str
 retired:
   description: Ids of the instances that were drained and stopped.
-  returned: with C(state=live)
+  returned: with C(state=retired)
   type: list
   elements: str
 cut:
   description: How many requests were cut off because they were not over when the time was.
-  returned: with C(state=live)
+  returned: with C(state=retired)
   type: int
 pruned:
   description: Ids of the releases that were removed.
-  returned: with C(state=live)
+  returned: with C(state=retired)
   type: list
   elements: str
 """
 
 import time
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.plainstack.web.plugins.module_utils.health import Health
-from ansible_collections.plainstack.web.plugins.module_utils.instance import Work, finish, prune, retire, start, switch
+from ansible_collections.plainstack.web.plugins.module_utils.instance import Work, confirm, finish, prune, retire, start, switch, undo
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
 from ansible_collections.plainstack.web.plugins.module_utils.lock import LockError, step
 from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running
+
+
+def would_change(app: App, identifier: str, state: str) -> bool:
+    """What check mode says."""
+    if state == "started":
+        return identifier not in running(app)
+    return state == "switched" and app.live_id() != identifier
+
+
+def reach(work: Work, given: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
+    """Do the step; whether something changed, and what there is to say about it."""
+    identifier, before, keep = given["id"], given["before"], given["keep"]
+    match given["state"]:
+        case "started":
+            return start(work, identifier, in_any_case=given["event"] == "rollback"), {}
+        case "switched":
+            changed, before = switch(work, identifier, given["event"], keep)
+            return changed, {"before": before}
+        case "confirmed":
+            seconds = given["confirm_seconds"] if given["through_nginx"] else -1
+            return confirm(work, identifier, given["event"], before, seconds, keep), {}
+        case "undone":
+            return undo(work, identifier, before, keep, given["reason"]), {}
+    cut = retire(work, given["drain_timeout"])
+    result = {"retired": list(cut), "cut": sum(cut.values()), "pruned": prune(work.app, keep)}
+    finish(work)
+    return any(result.values()), result
 
 
 def main() -> None:
@@ -116,7 +163,9 @@ def main() -> None:
         argument_spec={
             "app": {"type": "str", "required": True},
             "id": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["started", "live"], "required": True},
+            "state": {"type": "str", "choices": ["started", "switched", "confirmed", "retired", "undone"], "required": True},
+            "before": {"type": "str", "default": ""},
+            "reason": {"type": "str", "default": "the rollout failed on another host"},
             "event": {"type": "str", "choices": ["deploy", "rollback"], "default": "deploy"},
             "health_path": {"type": "str", "default": "/"},
             "host": {"type": "str", "default": "localhost"},
@@ -132,26 +181,16 @@ def main() -> None:
     given = module.params
     app, identifier = App(given["app"]), given["id"]
     if module.check_mode:
-        reached = app.live_id() == identifier if given["state"] == "live" else identifier in running(app)
-        module.exit_json(changed=not reached)
+        module.exit_json(changed=would_change(app, identifier, given["state"]), live=app.live_id(), before="")
     began = time.monotonic()
-    result = {}
     try:
         with step(app, given["run"]) as run:
-            work = Work(app, Health(given["health_path"], given["host"], given["start_timeout"]), run, module.warn)
-            if given["state"] == "started":
-                changed = start(work, identifier)
-            else:
-                seconds = given["confirm_seconds"] if given["through_nginx"] else -1
-                changed = switch(work, identifier, given["event"], seconds, given["keep"])
-                cut = retire(work, given["drain_timeout"])
-                result = {"retired": list(cut), "cut": sum(cut.values()), "pruned": prune(app, given["keep"])}
-                finish(work)
+            changed, result = reach(Work(app, Health(given["health_path"], given["host"], given["start_timeout"]), run, module.warn), given)
     except (InstanceError, LockError) as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error), live=app.live_id())
     if result.get("cut"):
         module.warn(f"{app.name}: {result['cut']} requests took longer than 'timeout' and were cut off.")
-    module.exit_json(changed=changed or any(result.values()), seconds=round(time.monotonic() - began, 2), **result)
+    module.exit_json(changed=changed, seconds=round(time.monotonic() - began, 2), live=app.live_id(), **result)
 
 
 if __name__ == "__main__":

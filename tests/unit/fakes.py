@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.plainstack.web.plugins.module_utils import instance
 from ansible_collections.plainstack.web.plugins.module_utils.health import Health
-from ansible_collections.plainstack.web.plugins.module_utils.instance import Work
+from ansible_collections.plainstack.web.plugins.module_utils.instance import Work, confirm, switch
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, relink, write
 
 OLDER, OLD, NEW = "20260101T000000Z-aaaaaaaa", "20260102T000000Z-bbbbbbbb", "20260103T000000Z-cccccccc"
@@ -181,3 +181,9 @@ def events(app: App) -> list[dict[str, Any]]:
 
 def points_at(app: App) -> tuple[str, str]:
     return app.live_id(), os.path.basename(os.path.realpath(app.live))
+
+
+def go_live(work: Work, identifier: str, event: str, seconds: float, keep: int) -> bool:
+    """The switch and its confirmation, as one server without others; whether something changed."""
+    switched, before = switch(work, identifier, event, keep)
+    return confirm(work, identifier, event, before, seconds, keep) or switched

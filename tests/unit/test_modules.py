@@ -16,6 +16,7 @@ from ansible_collections.plainstack.web.plugins.modules import hook, instance, r
 
 from tests.unit.fakes import NEW, OLD, OLDER, Answers, LocalApp, Systemd, events, make_live, release
 
+STATES = ("started", "switched", "confirmed", "retired", "undone")
 Run = Callable[..., dict[str, Any]]
 OTHER = Holder("4567ef00", "ann", "desk", "rollback.yml", "2026-01-01T00:00:05Z")
 pytestmark = pytest.mark.usefixtures("nginx")
@@ -45,6 +46,12 @@ def run(app: LocalApp, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
         return result
 
     return run_module
+
+
+def go_live(run: Run, **options: Any) -> list[dict[str, Any]]:
+    """What each step says."""
+    switched = run(instance, state="switched", **options)
+    return [switched, *(run(instance, state=state, before=switched["before"], **options) for state in ("confirmed", "retired"))]
 
 
 # rollback
@@ -107,7 +114,7 @@ def test_what_a_killed_run_ends_while_this_one_waits(
 
     @contextlib.contextmanager
     def step(_app: LocalApp, _token: str) -> Iterator[None]:
-        run(instance, id=identifier, state="live", event=event)
+        go_live(run, id=identifier, event=event)
         yield None
 
     with monkeypatch.context() as patch:
@@ -121,8 +128,8 @@ def test_what_a_killed_run_ends_while_this_one_waits(
 
 @pytest.mark.parametrize(
     ("module", "options"),
-    [(rollback, {}), (instance, {"id": NEW, "state": "live"}), (hook, {"id": NEW, "hook": "migrate", "command": "true"})],
-    ids=["rollback", "instance", "hook"],
+    [(rollback, {}), *((instance, {"id": NEW, "state": state}) for state in STATES), (hook, {"id": NEW, "hook": "migrate", "command": "true"})],
+    ids=["rollback", *STATES, "hook"],
 )
 def test_nothing_is_done_while_another_run_works_on_the_app(app: LocalApp, host: Systemd, run: Run, module: Any, options: dict[str, Any]) -> None:
     acquire(app, OTHER, 0)
@@ -137,11 +144,15 @@ def test_nothing_is_done_while_another_run_works_on_the_app(app: LocalApp, host:
 
 @pytest.mark.usefixtures("own")
 def test_nothing_is_pending_once_a_release_is_live_and_the_others_have_stopped(app: LocalApp, host: Systemd, run: Run) -> None:
-    assert run(instance, id=OLD, state="live", event="rollback")["retired"] == [NEW]
+    switched, confirmed, retired = go_live(run, id=OLD, event="rollback")
+    assert (switched["before"], switched["live"], confirmed["changed"], retired["retired"]) == (NEW, OLD, True, [NEW])
     assert "pending" not in app.story(OLD)
 
 
-@pytest.mark.parametrize(("state", "identifier", "changed"), [("started", NEW, False), ("started", OLD, True), ("live", NEW, False), ("live", OLD, True)])
+@pytest.mark.parametrize(
+    ("state", "identifier", "changed"),
+    [("started", NEW, False), ("started", OLD, True), ("switched", NEW, False), ("switched", OLD, True), *((state, OLD, False) for state in STATES[2:])],
+)
 def test_instance_in_check_mode(app: LocalApp, host: Systemd, run: Run, state: str, identifier: str, changed: bool) -> None:
     assert run(instance, check=True, state=state, id=identifier)["changed"] is changed
     assert host.calls == []
@@ -159,19 +170,43 @@ def test_live(app: LocalApp, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(instance_logic, "drain", lambda path, seconds: 3)
     warnings: list[str] = []
     monkeypatch.setattr(AnsibleModule, "warn", lambda _module, message: warnings.append(message))
-    first = run(instance, state="live", id=OLD, event="rollback", keep=2)
+    _switched, _confirmed, first = go_live(run, id=OLD, event="rollback", keep=2)
     assert (first["changed"], first["retired"], first["cut"], first["pruned"]) == (True, [NEW], 3, [OLDER])
     assert warnings == ["hello: 3 requests took longer than 'timeout' and were cut off."]
     assert (app.live_id(), running(app)) == (OLD, [OLD])
-    second = run(instance, state="live", id=OLD, event="rollback", keep=2)
-    assert (second["changed"], second["retired"], second["cut"], second["pruned"]) == (False, [], 0, [])
+    again = go_live(run, id=OLD, event="rollback", keep=2)
+    assert [step["changed"] for step in again] == [False, False, False]
+    assert (again[2]["retired"], again[2]["cut"], again[2]["pruned"]) == ([], 0, [])
 
 
 @pytest.mark.parametrize(("through", "asked"), [(True, 1), (False, 0)])
 @pytest.mark.usefixtures("own", "host")
 def test_nginx_is_asked_where_it_is_there(run: Run, nginx: Answers, through: bool, asked: int) -> None:
-    run(instance, state="live", id=NEW, through_nginx=through)
+    run(instance, state="confirmed", id=NEW, through_nginx=through)
     assert len(nginx.asked) == asked
+
+
+@pytest.mark.usefixtures("own")
+def test_what_is_undone_because_another_server_failed(app: LocalApp, host: Systemd, run: Run) -> None:
+    """Before its switch, after it and after its confirmation; the release is bad then, and the one from before good."""
+    run(instance, state="started", id=OLD)
+    undone = run(instance, state="undone", id=OLD)
+    assert (undone["changed"], undone["live"], running(app)) == (True, NEW, [NEW])
+    for steps in (["switched"], ["switched", "confirmed"]):
+        for state in steps:
+            run(instance, state=state, id=OLD, event="rollback")
+        undone = run(instance, state="undone", id=OLD, event="rollback", reason="the rollout failed on web2")
+        assert (undone["changed"], undone["live"], app.live_id(), running(app)) == (True, NEW, NEW, [NEW])
+        assert (app.story(OLD)["reason"], app.story(NEW)["verdict"]) == ("the rollout failed on web2", "good")
+        assert run(instance, state="undone", id=OLD, event="rollback")["changed"] is False
+    assert [event["event"] for event in events(app)] == ["back", "rollback", "back"]
+
+
+@pytest.mark.usefixtures("own", "host")
+def test_what_was_live_before_stays_so_whatever_happens_elsewhere(app: LocalApp, run: Run) -> None:
+    for state in ("switched", "confirmed", "undone"):
+        assert run(instance, state=state, id=NEW)["changed"] is False
+    assert (app.live_id(), running(app), "verdict" in app.story(NEW)) == (NEW, [NEW], False)
 
 
 # hook
@@ -217,7 +252,7 @@ def test_after_live_is_run_each_time_a_release_goes_live(app: LocalApp, run: Run
 def test_a_rollback_whose_hook_failed_is_not_done_twice(run: Run) -> None:
     for _ in range(2):
         assert run(rollback)["id"] == OLD
-        run(instance, state="live", id=OLD, event="rollback")
+        go_live(run, id=OLD, event="rollback")
         assert "run the same command again" in run(hook, id=OLD, hook="after_live", command="false")["msg"]
 
 

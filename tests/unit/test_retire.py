@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.plainstack.web.plugins.module_utils import instance
-from ansible_collections.plainstack.web.plugins.module_utils.instance import Work, finish, keep_old_files, look, prune, retire, switch
+from ansible_collections.plainstack.web.plugins.module_utils.instance import Work, finish, keep_old_files, look, prune, retire
 from ansible_collections.plainstack.web.plugins.module_utils.layout import relink
 from ansible_collections.plainstack.web.plugins.module_utils.state import rollback_target
 from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running
 
-from tests.unit.fakes import NEW, OLD, OLDER, Answers, LocalApp, Systemd, full, make_live, make_work, release
+from tests.unit.fakes import NEW, OLD, OLDER, Answers, LocalApp, Systemd, full, go_live, make_live, make_work, release
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_a_full_disk_does_not_keep_it_from_being_stopped(app: LocalApp, host: Sy
 @pytest.mark.usefixtures("own", "nginx")
 def test_a_rollback_that_was_interrupted_while_it_drained_is_not_done_twice(app: LocalApp, host: Systemd, work: Work) -> None:
     """Long requests make this the most likely moment to lose patience; so does the hook `after_live`, which comes after it."""
-    switch(work, OLD, "rollback", 0, 5)
+    go_live(work, OLD, "rollback", 0, 5)
     retire(work, 30)
     prune(app, 5)
     assert rollback_target(look(app)) == OLD
@@ -126,7 +126,7 @@ def test_what_came_to_a_release_that_is_taken_back_is_waited_for(
 
     monkeypatch.setattr(instance, "drain", drain)
     with pytest.raises(InstanceError):
-        switch(work, NEW, "deploy", 0, 5)
+        go_live(work, NEW, "deploy", 0, 5)
     assert seen == [(f"{NEW}.sock", OLD, [OLD, NEW])]
 
 
@@ -160,7 +160,7 @@ def test_static_files_of_a_release_that_was_taken_back(app: LocalApp, systemd: S
     make_live(app, systemd, OLD)
     nginx.wrong = ["answered 502"]
     with pytest.raises(InstanceError):
-        switch(work, NEW, "deploy", 0, 5)
+        go_live(work, NEW, "deploy", 0, 5)
     assert links(app) == {"1": NEW}
 
 

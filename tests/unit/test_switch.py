@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.plainstack.web.plugins.module_utils import instance
-from ansible_collections.plainstack.web.plugins.module_utils.instance import REACHABLE_WITHIN, Work, look, switch
+from ansible_collections.plainstack.web.plugins.module_utils.instance import REACHABLE_WITHIN, Work, look
 from ansible_collections.plainstack.web.plugins.module_utils.layout import relink
 from ansible_collections.plainstack.web.plugins.module_utils.lock import Holder
 from ansible_collections.plainstack.web.plugins.module_utils.state import before, rollback_target
 from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running
 
-from tests.unit.fakes import NEW, OLD, OLDER, Answers, Clock, LocalApp, Systemd, events, make_live, points_at, release
+from tests.unit.fakes import NEW, OLD, OLDER, Answers, Clock, LocalApp, Systemd, events, go_live, make_live, points_at, release
 
 pytestmark = pytest.mark.usefixtures("own")
 KEEP = 5
@@ -41,7 +41,7 @@ def test_the_steps_of_a_switch(app: LocalApp, host: Systemd, work: Work, nginx: 
     monkeypatch.setattr(LocalApp, "note", noted)
     monkeypatch.setattr(instance, "relink", linked)
     nginx.meanwhile = lambda: steps.append("ask nginx")
-    assert switch(work, NEW, "deploy", 0, KEEP) is True
+    assert go_live(work, NEW, "deploy", 0, KEEP) is True
     assert [step for step in steps if not step.startswith("reset-failed")] == [
         "note pending",
         "point before/1",
@@ -61,7 +61,7 @@ def test_the_steps_of_a_switch(app: LocalApp, host: Systemd, work: Work, nginx: 
 def test_what_is_noted_of_a_deploy(app: LocalApp, work: Work) -> None:
     app.note(NEW, verdict="bad", reason="of another time", stopped="then")
     run = Holder("x", "me", "laptop", "deploy.yml", "now")
-    switch(replace(work, run=run), NEW, "deploy", 0, KEEP)
+    go_live(replace(work, run=run), NEW, "deploy", 0, KEEP)
     story = app.story(NEW)
     pending = {"event": "deploy", "before": OLD, "confirmed": True}  # until the old one is stopped
     assert story == {"revision": "abc", "dirty": True, "sequence": 3, "event": "deploy", "verdict": "good", "went_live": story["went_live"], "pending": pending}
@@ -82,7 +82,7 @@ def test_what_is_noted_of_a_deploy(app: LocalApp, work: Work) -> None:
 
 @pytest.mark.usefixtures("host", "nginx")
 def test_what_is_noted_of_a_rollback(app: LocalApp, work: Work) -> None:
-    switch(replace(work, run=Holder("x", "me", "laptop", "rollback.yml", "now")), OLDER, "rollback", 0, KEEP)
+    go_live(replace(work, run=Holder("x", "me", "laptop", "rollback.yml", "now")), OLDER, "rollback", 0, KEEP)
     assert points_at(app) == (OLDER, OLDER)
     assert (app.story(OLDER)["sequence"], app.story(OLDER)["verdict"]) == (3, "good")
     assert app.story(OLD)["verdict"] == "bad"
@@ -93,41 +93,41 @@ def test_what_is_noted_of_a_rollback(app: LocalApp, work: Work) -> None:
 
 @pytest.mark.usefixtures("nginx")
 def test_the_second_time_changes_nothing(app: LocalApp, host: Systemd, work: Work) -> None:
-    switch(work, NEW, "deploy", 2, KEEP)
+    go_live(work, NEW, "deploy", 2, KEEP)
     story, log = app.story(NEW), events(app)
     host.calls.clear()
-    assert switch(work, NEW, "deploy", 2, KEEP) is False
+    assert go_live(work, NEW, "deploy", 2, KEEP) is False
     assert (app.story(NEW), events(app)) == (story, log)
     assert {call.split()[0] for call in host.calls} == {"reset-failed"}
 
 
 def test_what_is_live_is_asked_but_not_watched_again(app: LocalApp, host: Systemd, work: Work, nginx: Answers, clock: Clock) -> None:
-    switch(work, NEW, "deploy", 2, KEEP)
+    go_live(work, NEW, "deploy", 2, KEEP)
     nginx.asked.clear()
     began = clock.now
-    switch(work, NEW, "deploy", 2, KEEP)
+    go_live(work, NEW, "deploy", 2, KEEP)
     assert (len(nginx.asked), clock.now) == (1, began)
 
 
 @pytest.mark.usefixtures("nginx")
 def test_a_mark_of_a_rollback_that_was_not_carried_through_goes(app: LocalApp, host: Systemd, work: Work) -> None:
     app.note(OLD, verdict="bad", reason="rolled back")
-    assert switch(work, OLD, "rollback", 0, KEEP) is False
-    assert switch(work, OLD, "deploy", 0, KEEP) is True
+    assert go_live(work, OLD, "rollback", 0, KEEP) is False
+    assert go_live(work, OLD, "deploy", 0, KEEP) is True
     assert app.story(OLD) == {"sequence": 2, "verdict": "good"}
-    assert switch(work, OLD, "deploy", 0, KEEP) is False
+    assert go_live(work, OLD, "deploy", 0, KEEP) is False
 
 
 def test_nginx_need_not_be_there(app: LocalApp, host: Systemd, work: Work, nginx: Answers) -> None:
     nginx.wrong = ["gave no answer"]
-    assert switch(work, NEW, "deploy", -1, KEEP) is True
+    assert go_live(work, NEW, "deploy", -1, KEEP) is True
     assert (points_at(app), nginx.asked) == ((NEW, NEW), [])
 
 
 def test_nothing_is_switched_to_that_died_since_it_was_started(app: LocalApp, host: Systemd, work: Work, own: Answers) -> None:
     own.wrong = ["answered 500"]
     with pytest.raises(InstanceError, match="did not become healthy"):
-        switch(work, NEW, "deploy", 0, KEEP)
+        go_live(work, NEW, "deploy", 0, KEEP)
     assert points_at(app) == (OLD, OLD)
     assert running(app) == [OLD]
 
@@ -136,7 +136,7 @@ def test_nothing_is_switched_to_that_died_since_it_was_started(app: LocalApp, ho
 @pytest.mark.usefixtures("nginx")
 def test_what_is_live_is_enabled_again(app: LocalApp, host: Systemd, work: Work, name: str) -> None:
     host("disable", app.unit(OLD, name))
-    assert switch(work, OLD, "deploy", 0, KEEP) is True
+    assert go_live(work, OLD, "deploy", 0, KEEP) is True
     assert host.enabled() == [f"hello@{OLD}.service", f"hello@{OLD}.socket"]
 
 
@@ -144,14 +144,14 @@ def test_what_is_live_is_enabled_again(app: LocalApp, host: Systemd, work: Work,
 def test_the_static_files_follow(app: LocalApp, host: Systemd, work: Work) -> None:
     """A run ended between the two renames."""
     relink(app.live, app.release(OLDER))
-    assert switch(work, OLD, "deploy", 0, KEEP) is True
+    assert go_live(work, OLD, "deploy", 0, KEEP) is True
     assert points_at(app) == (OLD, OLD)
 
 
 @pytest.mark.usefixtures("nginx")
 def test_a_dead_live_release_is_started_again(app: LocalApp, host: Systemd, work: Work) -> None:
     host.dies(app, OLD)
-    assert switch(work, OLD, "deploy", 0, KEEP) is True
+    assert go_live(work, OLD, "deploy", 0, KEEP) is True
     assert host.states[app.unit(OLD, "service")] == "active"
 
 
@@ -161,7 +161,7 @@ def test_a_dead_live_release_is_started_again(app: LocalApp, host: Systemd, work
 @pytest.mark.parametrize("wrong", [["answered 502"] * 20 + [""], [""]])
 def test_a_reload_of_nginx_may_take_a_moment(app: LocalApp, host: Systemd, work: Work, nginx: Answers, clock: Clock, wrong: list[str]) -> None:
     nginx.wrong = wrong
-    switch(work, NEW, "deploy", 0, KEEP)
+    go_live(work, NEW, "deploy", 0, KEEP)
     assert points_at(app) == (NEW, NEW)
     assert clock.now < 1000 + REACHABLE_WITHIN
 
@@ -169,7 +169,7 @@ def test_a_reload_of_nginx_may_take_a_moment(app: LocalApp, host: Systemd, work:
 @pytest.mark.parametrize("seconds", [0, 2, 30])
 def test_how_long_a_release_is_watched(app: LocalApp, host: Systemd, work: Work, nginx: Answers, clock: Clock, seconds: int) -> None:
     began = clock.now
-    switch(work, NEW, "deploy", seconds, KEEP)
+    go_live(work, NEW, "deploy", seconds, KEEP)
     assert clock.now - began == pytest.approx(seconds, abs=0.3)
     assert len(nginx.asked) == 1 + 4 * seconds
 
@@ -188,10 +188,10 @@ def test_watching(app: LocalApp, host: Systemd, work: Work, nginx: Answers, wron
     """Two bad answers in a row are nothing yet; three are."""
     nginx.wrong = list(wrong)
     if stays:
-        switch(work, NEW, "deploy", 5, KEEP)
+        go_live(work, NEW, "deploy", 5, KEEP)
     else:
         with pytest.raises(InstanceError, match=r"https://hello\.example\.com/healthz (answered 502|gave no answer)\."):
-            switch(work, NEW, "deploy", 5, KEEP)
+            go_live(work, NEW, "deploy", 5, KEEP)
     assert points_at(app) == ((NEW, NEW) if stays else (OLD, OLD))
 
 
@@ -205,7 +205,7 @@ def test_a_process_that_ends_is_enough(app: LocalApp, host: Systemd, work: Work,
 
     nginx.meanwhile = die
     with pytest.raises(InstanceError, match=r"failed 1\.0 s after the switch: its process ended\."):
-        switch(work, NEW, "deploy", 60, KEEP)
+        go_live(work, NEW, "deploy", 60, KEEP)
     assert points_at(app) == (OLD, OLD)
     assert clock.now < 1002
 
@@ -219,7 +219,7 @@ def test_a_switch_that_nginx_does_not_confirm_is_taken_back(app: LocalApp, host:
     seen: list[tuple[str, str]] = []
     nginx.meanwhile = lambda: seen.append(points_at(app))
     with pytest.raises(InstanceError) as error:
-        switch(work, to, event, 2, KEEP)
+        go_live(work, to, event, 2, KEEP)
     assert set(seen) == {(to, to)}
     assert points_at(app) == (OLD, OLD)
     assert running(app) == [OLD]
@@ -237,7 +237,7 @@ def test_a_switch_that_nginx_does_not_confirm_is_taken_back(app: LocalApp, host:
 def test_a_rollback_after_a_deploy_was_taken_back(app: LocalApp, host: Systemd, work: Work, nginx: Answers) -> None:
     nginx.wrong = ["answered 502"]
     with pytest.raises(InstanceError):
-        switch(work, NEW, "deploy", 2, KEEP)
+        go_live(work, NEW, "deploy", 2, KEEP)
     assert rollback_target(look(app)) == OLDER
 
 
@@ -245,10 +245,10 @@ def test_the_first_release_has_nothing_to_go_back_to(app: LocalApp, systemd: Sys
     release(app, NEW)
     nginx.wrong = ["answered 502"]
     with pytest.raises(InstanceError, match=r"deploy again\.$"):
-        switch(work, NEW, "deploy", 2, KEEP)
+        go_live(work, NEW, "deploy", 2, KEEP)
     assert points_at(app) == (NEW, NEW)
     nginx.wrong = [""]
-    assert switch(work, NEW, "deploy", 2, KEEP) is True
+    assert go_live(work, NEW, "deploy", 2, KEEP) is True
     assert app.story(NEW)["sequence"] == 1
 
 
@@ -257,9 +257,9 @@ def test_a_first_release_that_failed_is_nothing_to_go_back_to(app: LocalApp, sys
     release(app, NEW)
     nginx.wrong = ["answered 502"]
     with pytest.raises(InstanceError):
-        switch(work, OLD, "deploy", 2, KEEP)
+        go_live(work, OLD, "deploy", 2, KEEP)
     nginx.wrong = [""]
-    switch(work, NEW, "deploy", 2, KEEP)
+    go_live(work, NEW, "deploy", 2, KEEP)
     assert before(look(app)) == ""
 
 
@@ -268,16 +268,16 @@ def test_there_is_no_way_back_to_what_does_not_run(app: LocalApp, host: Systemd,
     host.dies(app, OLD)
     nginx.wrong = ["answered 502"]
     with pytest.raises(InstanceError, match=r"deploy again\.$"):
-        switch(work, NEW, "deploy", 2, KEEP)
+        go_live(work, NEW, "deploy", 2, KEEP)
     assert points_at(app) == (NEW, NEW)
 
 
 def test_what_was_confirmed_is_not_taken_back_later(app: LocalApp, host: Systemd, work: Work, nginx: Answers) -> None:
     """A second run finds nginx broken: the other releases would be as unreachable."""
-    switch(work, NEW, "deploy", 2, KEEP)
+    go_live(work, NEW, "deploy", 2, KEEP)
     nginx.wrong = ["gave no answer"]
     with pytest.raises(InstanceError, match="gave no answer"):
-        switch(work, NEW, "deploy", 2, KEEP)
+        go_live(work, NEW, "deploy", 2, KEEP)
     assert points_at(app) == (NEW, NEW)
     assert app.story(NEW)["verdict"] == "good"
 
@@ -287,7 +287,7 @@ def test_there_is_no_way_back_to_what_was_removed(app: LocalApp, host: Systemd, 
     app.remove(OLD)
     nginx.wrong = ["answered 502"]
     with pytest.raises(InstanceError, match=r"deploy again\.$"):
-        switch(work, NEW, "deploy", 2, KEEP)
+        go_live(work, NEW, "deploy", 2, KEEP)
     assert points_at(app) == (NEW, NEW)
 
 
@@ -302,7 +302,7 @@ def test_an_interrupted_switch_is_finished(
     """As what it was begun as, and watched as if it had not been interrupted."""
     interrupted(app, host, event, **story)
     began = clock.now
-    assert switch(work, NEW, asked, 2, KEEP) is True
+    assert go_live(work, NEW, asked, 2, KEEP) is True
     assert clock.now - began == pytest.approx(2, abs=0.3)
     assert (app.story(NEW)["sequence"], app.story(NEW)["verdict"], app.story(NEW)["pending"]["confirmed"]) == (3, "good", True)
     assert [(line["event"], line["release"], line["before"]) for line in events(app)] == [(event, NEW, OLD)]
@@ -312,6 +312,6 @@ def test_an_interrupted_switch_is_taken_back(app: LocalApp, host: Systemd, work:
     interrupted(app, host, "deploy")
     nginx.wrong = ["answered 502"]
     with pytest.raises(InstanceError, match=f"The traffic is back on {OLD}"):
-        switch(work, NEW, "deploy", 2, KEEP)
+        go_live(work, NEW, "deploy", 2, KEEP)
     assert points_at(app) == (OLD, OLD)
     assert (app.story(NEW)["verdict"], running(app)) == ("bad", [OLD])

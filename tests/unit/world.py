@@ -13,12 +13,12 @@ import pytest
 from ansible_collections.plainstack.web.plugins.module_utils import history, instance, memory
 from ansible_collections.plainstack.web.plugins.module_utils import systemd as systemd_module
 from ansible_collections.plainstack.web.plugins.module_utils.build import Plan, find, sweep
-from ansible_collections.plainstack.web.plugins.module_utils.instance import look, prune, retire, start, switch
+from ansible_collections.plainstack.web.plugins.module_utils.instance import look, prune, retire, start
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, relink, write
 from ansible_collections.plainstack.web.plugins.module_utils.state import StateError, rollback_target
 from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running
 
-from tests.unit.fakes import Clock, LocalApp, Systemd, make_app, make_work
+from tests.unit.fakes import Clock, LocalApp, Systemd, go_live, make_app, make_work
 
 # What an app may do: nothing wrong; not pass the gate; not answer through nginx; end while it is watched
 WELL, GATE, NGINX, DIES = KINDS = ("well", "gate", "nginx", "dies")
@@ -221,6 +221,6 @@ class World:
         self._live(identifier, "rollback", 0, keep)
 
     def _live(self, identifier: str, event: str, seconds: float, keep: int) -> None:
-        switch(self.work, identifier, event, seconds, keep)
+        go_live(self.work, identifier, event, seconds, keep)
         retire(self.work, 30)
         prune(self.app, keep)
