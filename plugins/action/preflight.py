@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.plainstack.web.plugins.module_utils.lock import RENEWAL
@@ -50,11 +51,15 @@ class ActionModule(ActionBase):
         try:
             result = self._execute_module("plainstack.web.preflight", arguments, task_vars=variables)
         except AnsibleConnectionFailure as error:
-            return self._failed(f"{host} cannot be reached: {error}\n{where}\nNext: '{ssh}' must log in without a question; then run the same command again.")
+            if boolean(self._task.args.get("allow_unreachable", False)):
+                return {"changed": False, "left_out": True, "warnings": [f"{host} cannot be reached and is left out: {error}"]}
+            return self._failed(
+                f"{host} cannot be reached: {error}\n{where}\nNext: '{ssh}' must log in without a question; then run the same command again; -e allow_unreachable=true leaves it out."
+            )
         except AnsibleError as error:  # a wrong or missing password for sudo is noticed before the module runs
             result = {"failed": True, "msg": str(error)}
         if not result.get("failed"):
-            if result.get("run"):
+            if result.get("run") and self._task.args.get("apps"):
                 self._hold(self._task.args["apps"], holder["token"])
             return result
         said = "\n".join(str(result.get(key, "")) for key in ("msg", "module_stderr", "module_stdout")).strip()

@@ -7,7 +7,8 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.plainstack.web.plugins.module_utils.definition import DefinitionError, normalise, select
-from ansible_collections.plainstack.web.plugins.module_utils.wiring import certificates, release_config, sites
+from ansible_collections.plainstack.web.plugins.module_utils.wiring import WiringError, balanced_sites, certificates, issuer, release_config, sites
+from ansible_collections.plainstack.web.plugins.module_utils.wiring import addresses as private_addresses
 
 
 def apps(value: Any, directory: str, sources: bool = True) -> list[dict[str, Any]]:
@@ -32,9 +33,26 @@ def selected(value: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
         raise AnsibleFilterError(f"{error} Nothing was touched.\nWhere it is set: -e app={name} of the command.") from None
 
 
+def addresses(value: list[str], variables: Any) -> list[str]:
+    """The private addresses of hosts."""
+    try:
+        return private_addresses(value, variables)
+    except WiringError as error:
+        raise AnsibleFilterError(str(error)) from None
+
+
 class FilterModule:
     """Filters of the collection."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """By name."""
-        return {"apps": apps, "certificates": certificates, "release_config": release_config, "selected": selected, "sites": sites}
+        return {
+            "addresses": addresses,
+            "apps": apps,
+            "balanced_sites": balanced_sites,
+            "certificates": certificates,
+            "issuer": issuer,
+            "release_config": release_config,
+            "selected": selected,
+            "sites": sites,
+        }

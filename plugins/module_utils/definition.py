@@ -24,6 +24,7 @@ SIZE = re.compile(r"[1-9][0-9]*[km]?")
 MEMORY = re.compile(r"[1-9][0-9]*[KMGT]|[1-9][0-9]?%|100%|infinity")
 URL_PREFIX = re.compile(r"/[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*")
 URL_PATH = re.compile(r"/[A-Za-z0-9._~/%-]*(\?[A-Za-z0-9._~/%&=-]*)?")
+BALANCE = re.compile("least_conn|hash|cookie")
 PYTHON = re.compile(r"3\.([0-9]{1,2})(\.[0-9]{1,2})?")
 OLDEST_PYTHON = 10
 LOCKS = ("uv.lock", "pylock.toml", "requirements.txt", "pyproject.toml")
@@ -175,6 +176,12 @@ SPEC: dict[str, dict[str, Any]] = {
         "maximum": 50,
         "description": "Releases that stay on the server, with their static files, by order of going live.",
     },
+    "balance": {
+        "type": "str",
+        "default": "least_conn",
+        "description": "How load balancers choose the server: `least_conn` takes the one with the fewest connections, `hash` the same one for a client's "
+        "address, `cookie` the same one for a visitor.",
+    },
     "certificate": {
         "type": "path",
         "default": None,
@@ -262,6 +269,7 @@ def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
         ("memory_max", MEMORY, "must be a size for systemd, such as 512M, 2G, 80% or infinity"),
         ("body_size", SIZE, "must be a number of bytes, or one with k or m, such as 10m"),
         ("health_path", URL_PATH, "must be a path of the app, such as /healthz"),
+        ("balance", BALANCE, "must be least_conn, hash or cookie"),
     )
     for key, pattern, rule in patterns:
         if not pattern.fullmatch(app[key]):

@@ -135,7 +135,18 @@ def start(work: Work, identifier: str, in_any_case: bool = False) -> bool:
             work.log("failed", identifier, reason=str(error).splitlines()[0])
             discard(app, identifier)
         raise
+    if identifier != app.live_id():
+        _offer_files(work, identifier)
     return fresh
+
+
+def _offer_files(work: Work, identifier: str) -> None:
+    """Make the static files of a release that is about to go live reachable: another server of the fleet may have it live already."""
+    try:
+        make_directory(work.app.before)
+        relink(f"{work.app.before}/0", work.app.release(identifier))
+    except OSError as error:
+        work.warn(f"The static files of the release {identifier} are not reachable before it is live: {error}")
 
 
 def discard(app: App, identifier: str) -> None:
@@ -149,6 +160,9 @@ def discard(app: App, identifier: str) -> None:
     systemd.systemctl("kill", "--signal=KILL", service, check=False)
     systemd.systemctl("stop", service, check=False)
     systemd.systemctl("reset-failed", service, listener, check=False)
+    offered = f"{app.before}/0"
+    if os.path.lexists(offered) and os.readlink(offered) == app.release(identifier):
+        os.unlink(offered)
     if not app.story(identifier).get("sequence"):
         app.remove(identifier)
 
@@ -178,7 +192,7 @@ def _watch(work: Work, identifier: str, seconds: float) -> None:
     app, health = work.app, work.health
     began = time.monotonic()
     deadline = began + REACHABLE_WITHIN  # a reload of nginx takes a moment to show
-    url = f"https://{health.host}{health.path}"
+    url = f"{'https' if health.tls else 'http'}://{health.host}{health.path}"
     while wrong := ask_nginx(health, REACHABLE_WITHIN):
         if time.monotonic() >= deadline:
             raise InstanceError(

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import ipaddress
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+
+class WiringError(ValueError):
+    """The servers of a fleet cannot be wired together; the message says why."""
+
 
 # What a new release is made for besides code and environment; the rest is nginx's and takes effect with a reload
 OF_THE_RELEASE = (
@@ -32,32 +38,81 @@ def release_config(app: Mapping[str, Any], version: str) -> dict[str, Any]:
     return {**{key: app[key] for key in OF_THE_RELEASE}, "plainstack": version}
 
 
-def site(app: Mapping[str, Any]) -> dict[str, Any]:
-    """The site of an app, as the role nginx takes it."""
+def _certificate(app: Mapping[str, Any], follows: bool) -> dict[str, str]:
+    """Where the certificate of an app lies: its own, one that this host obtains, or one that it fetches from the host that does."""
     name = app["name"]
     if app["certificate"]:
-        certificate, key = f"/etc/nginx/certificates/{name}.pem", f"/etc/nginx/certificates/{name}.key"
-    else:
-        certificate, key = f"/etc/letsencrypt/live/{name}/fullchain.pem", f"/etc/letsencrypt/live/{name}/privkey.pem"
-    return {
-        "name": name,
-        "domains": list(app["domains"]),
-        "socket": f"/srv/{name}/live.sock",
-        "certificate": certificate,
-        "certificate_key": key,
-        "static": list(app["static"]),
-        # A page of the release before still gets its files: their names have a digest, or the live release's count
-        "static_roots": [f"/srv/{name}/live/.static", *(f"/srv/{name}/before/{place}/.static" for place in range(1, app["keep_releases"] + 1))],
-        "timeout": app["timeout"],
-        "body_size": app["body_size"],
-    }
+        return {"certificate": f"/etc/nginx/certificates/{name}.pem", "certificate_key": f"/etc/nginx/certificates/{name}.key"}
+    directory = f"/var/lib/plainstack/certificates/{name}" if follows else f"/etc/letsencrypt/live/{name}"
+    return {"certificate": f"{directory}/fullchain.pem", "certificate_key": f"{directory}/privkey.pem"}
 
 
-def sites(apps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The sites of all apps."""
-    return [site(app) for app in apps]
+def _site(app: Mapping[str, Any], follows: bool) -> dict[str, Any]:
+    keys = ("name", "timeout", "body_size")
+    return {**{key: app[key] for key in keys}, "domains": list(app["domains"]), **_certificate(app, follows)}
+
+
+def sites(apps: Sequence[Mapping[str, Any]], follows: bool = False) -> list[dict[str, Any]]:
+    """The sites of an app server, as the role nginx takes them.
+
+    :param follows: whether another host obtains the certificates.
+    """
+    found = []
+    for app in apps:
+        name = app["name"]
+        # A page of the release before still gets its files: their names have a digest, or the live release's count. And one of the
+        # release to come, which another server of the fleet may have live a moment earlier
+        roots = [f"/srv/{name}/live/.static", *(f"/srv/{name}/before/{place}/.static" for place in range(app["keep_releases"] + 1))]
+        found.append(
+            {
+                **_site(app, follows),
+                "socket": f"/srv/{name}/live.sock",
+                "static": list(app["static"]),
+                "static_roots": roots,
+            }
+        )
+    return found
+
+
+def balanced_sites(apps: Sequence[Mapping[str, Any]], servers: Sequence[str], follows: bool = False) -> list[dict[str, Any]]:
+    """The sites of a load balancer, as the role nginx takes them.
+
+    :param servers: addresses of the app servers that take traffic.
+    """
+    return [{**_site(app, follows), "servers": list(servers), "balance": app["balance"]} for app in apps]
 
 
 def certificates(apps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The certificates that the role certbot is to obtain: of every app that has none of its own."""
     return [{"name": app["name"], "domains": list(app["domains"])} for app in apps if not app["certificate"]]
+
+
+def addresses(hosts: Iterable[str], variables: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The addresses by which the servers of a fleet reach each other: `private_address`, or else what Ansible connects to.
+
+    :raises WiringError: when one is no IP address: firewall and nginx would resolve a name at another time than the others.
+    """
+    found = []
+    for host in hosts:
+        address = str(variables[host].get("private_address") or variables[host].get("ansible_host") or host)
+        try:
+            found.append(str(ipaddress.ip_address(address)))
+        except ValueError:
+            raise WiringError(
+                f"{host} has no IP address by which the other servers of the fleet reach it, only '{address}'. Nothing was touched.\n"
+                f"Where it is set: 'private_address' of the host '{host}' in the inventory."
+            ) from None
+    return found
+
+
+def issuer(host: str, edges: Sequence[str], variables: Mapping[str, Mapping[str, Any]]) -> str:
+    """Name of the host that obtains the certificates of a host: the first of those that have the same sites.
+
+    :param edges: the hosts that clients connect to, in the order of the inventory.
+    :param variables: of each host, with its apps as `normalise` returns them in `plainstack_apps`.
+    """
+
+    def names(one: str) -> list[tuple[str, list[str]]]:
+        return [(item["name"], sorted(item["domains"])) for item in certificates(variables[one].get("plainstack_apps", []))]
+
+    return next((one for one in edges if names(one) == names(host)), host)

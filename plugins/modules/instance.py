@@ -61,9 +61,13 @@ options:
     type: int
     default: 30
   through_nginx:
-    description: With C(state=confirmed), ask over HTTPS through this host's nginx.
+    description: With C(state=confirmed), ask through this host's nginx.
     type: bool
     default: false
+  tls:
+    description: Whether this host's nginx is asked over HTTPS. Behind a load balancer it speaks HTTP.
+    type: bool
+    default: true
   confirm_seconds:
     description: Seconds to watch the release through nginx after the switch, before the old one is stopped.
     type: int
@@ -172,6 +176,7 @@ def main() -> None:
             "start_timeout": {"type": "int", "default": 60},
             "drain_timeout": {"type": "int", "default": 30},
             "through_nginx": {"type": "bool", "default": False},
+            "tls": {"type": "bool", "default": True},
             "confirm_seconds": {"type": "int", "default": 2},
             "keep": {"type": "int", "default": 5},
             "run": {"type": "str", "default": "", "no_log": False},
@@ -185,7 +190,7 @@ def main() -> None:
     began = time.monotonic()
     try:
         with step(app, given["run"]) as run:
-            changed, result = reach(Work(app, Health(given["health_path"], given["host"], given["start_timeout"]), run, module.warn), given)
+            changed, result = reach(Work(app, Health(given["health_path"], given["host"], given["start_timeout"], given["tls"]), run, module.warn), given)
     except (InstanceError, LockError) as error:
         module.fail_json(msg=str(error), live=app.live_id())
     if result.get("cut"):

@@ -44,6 +44,10 @@ options:
     description: Seconds to wait for an app that another run has locked.
     type: int
     default: 0
+  allow_unreachable:
+    description: Whether a host that cannot be reached is left out, instead of a failure.
+    type: bool
+    default: false
   holder:
     description: Who takes the locks (C(token), C(by), C(origin), C(what), C(since)); set by the action plugin.
     type: dict
@@ -64,6 +68,14 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+left_out:
+  description: That the host could not be reached, and is to be left out of the run.
+  returned: always
+  type: bool
+firewall:
+  description: Whether the host has rules of P(plainstack.web.firewall#role).
+  returned: success
+  type: bool
 locked:
   description: That another run has locked an app.
   returned: failure
@@ -146,6 +158,7 @@ def main() -> None:
             "purpose": {"type": "str", "choices": ["deploy", "rollback"], "default": "deploy"},
             "apps": {"type": "list", "elements": "str", "default": []},
             "lock_wait": {"type": "int", "default": 0},
+            "allow_unreachable": {"type": "bool", "default": False},
             "holder": {"type": "dict"},
             "now": {"type": "float"},
         },
@@ -178,7 +191,8 @@ def main() -> None:
     run = ""
     if given["holder"] and not module.check_mode:
         run = take_locks(module)
-    module.exit_json(changed=False, memory_mb=host.memory_mb, disk_mb=host.disk_mb, run=run)
+    firewall = os.path.exists("/etc/plainstack/firewall.nft")
+    module.exit_json(changed=False, memory_mb=host.memory_mb, disk_mb=host.disk_mb, run=run, left_out=False, firewall=firewall)
 
 
 if __name__ == "__main__":

@@ -71,6 +71,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"hook_timeout": 0}, "'hook_timeout' is 0; it must be 1 to 86400."),
     ({"confirm_seconds": -1}, "'confirm_seconds' is -1; it must be 0 to 600."),
     ({"keep_releases": 1}, "'keep_releases' is 1; it must be 2 to 50."),
+    ({"balance": "sticky"}, "'balance' is 'sticky'; it must be least_conn, hash or cookie."),
     # Values
     ({"name": "Hello"}, "'name' is 'Hello'; it must be 2 to 31 lower-case letters"),
     ({"name": "h"}, "'name' is 'h'"),
@@ -191,6 +192,7 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         "after_live": "",
         "confirm_seconds": 2,
         "keep_releases": 5,
+        "balance": "least_conn",
         "certificate": None,
         "certificate_key": None,
     }

@@ -43,6 +43,7 @@ def test_the_steps_of_a_switch(app: LocalApp, host: Systemd, work: Work, nginx: 
     nginx.meanwhile = lambda: steps.append("ask nginx")
     assert go_live(work, NEW, "deploy", 0, KEEP) is True
     assert [step for step in steps if not step.startswith("reset-failed")] == [
+        "point before/0",
         "note pending",
         "point before/1",
         "point before/2",

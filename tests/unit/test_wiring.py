@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.wiring import certificates, release_config, sites
+from ansible_collections.plainstack.web.plugins.module_utils.wiring import WiringError, addresses, balanced_sites, certificates, issuer, release_config, sites
 
 APP: dict[str, Any] = {
     "name": "hello",
@@ -30,6 +30,7 @@ APP: dict[str, Any] = {
     "after_live": "",
     "confirm_seconds": 2,
     "keep_releases": 2,
+    "balance": "least_conn",
     "certificate": None,
     "certificate_key": None,
 }
@@ -72,7 +73,8 @@ def test_sites() -> None:
         "certificate": "/etc/letsencrypt/live/hello/fullchain.pem",
         "certificate_key": "/etc/letsencrypt/live/hello/privkey.pem",
         "static": ["/static"],
-        "static_roots": ["/srv/hello/live/.static", "/srv/hello/before/1/.static", "/srv/hello/before/2/.static"],
+        # 0 is the release to come, while a rollout has started it and not yet switched to it
+        "static_roots": ["/srv/hello/live/.static", *(f"/srv/hello/before/{place}/.static" for place in (0, 1, 2))],
         "timeout": 30,
         "body_size": "10m",
     }
@@ -81,3 +83,41 @@ def test_sites() -> None:
 
 def test_no_acme_for_an_app_with_its_own_certificate() -> None:
     assert certificates([APP, OWN]) == [{"name": "hello", "domains": ["hello.example.com", "www.hello.example.com"]}]
+
+
+def test_a_host_that_fetches_its_certificates_has_them_elsewhere() -> None:
+    """certbot owns its directory, and may take the job over one day."""
+    site, own = sites([APP, OWN], True)
+    assert site["certificate"] == "/var/lib/plainstack/certificates/hello/fullchain.pem"
+    assert own["certificate"] == "/etc/nginx/certificates/own.pem"
+
+
+def test_balanced_sites() -> None:
+    [site] = balanced_sites([{**APP, "balance": "cookie"}], ["10.0.0.1", "10.0.0.2"])
+    assert site == {
+        "name": "hello",
+        "domains": ["hello.example.com", "www.hello.example.com"],
+        "servers": ["10.0.0.1", "10.0.0.2"],
+        "balance": "cookie",
+        "certificate": "/etc/letsencrypt/live/hello/fullchain.pem",
+        "certificate_key": "/etc/letsencrypt/live/hello/privkey.pem",
+        "timeout": 30,
+        "body_size": "10m",
+    }
+
+
+def test_addresses() -> None:
+    hosts = {"a": {"private_address": "10.0.0.1", "ansible_host": "203.0.113.1"}, "b": {"ansible_host": "203.0.113.2"}, "2001:db8::3": {}}
+    assert addresses(hosts, hosts) == ["10.0.0.1", "203.0.113.2", "2001:db8::3"]
+
+
+def test_a_name_is_no_address() -> None:
+    with pytest.raises(WiringError, match="web1 has no IP address .* only 'web1.example.com'(?s:.*)'private_address' of the host 'web1'"):
+        addresses(["web1"], {"web1": {"ansible_host": "web1.example.com"}})
+
+
+def test_the_first_host_with_the_same_sites_obtains_the_certificates() -> None:
+    other = {**APP, "domains": ["other.example.com"]}
+    turned = {**APP, "domains": APP["domains"][::-1]}
+    hosts = {"a": {"plainstack_apps": [APP, OWN]}, "b": {"plainstack_apps": [turned]}, "c": {"plainstack_apps": [other]}, "d": {"plainstack_apps": [other]}}
+    assert [issuer(host, list(hosts), hosts) for host in hosts] == ["a", "a", "c", "c"]
