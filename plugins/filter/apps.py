@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.plainstack.web.plugins.module_utils import rollout, traffic
 from ansible_collections.plainstack.web.plugins.module_utils.definition import DefinitionError, normalise, select
 from ansible_collections.plainstack.web.plugins.module_utils.wiring import WiringError, balanced_sites, certificates, issuer, release_config, sites
 from ansible_collections.plainstack.web.plugins.module_utils.wiring import addresses as private_addresses
@@ -41,6 +42,24 @@ def addresses(value: list[str], variables: Any) -> list[str]:
         raise AnsibleFilterError(str(error)) from None
 
 
+def canary(value: list[str], wanted: Any) -> list[str]:
+    """The hosts that are switched first."""
+    try:
+        return rollout.canary(value, str(wanted))
+    except rollout.RolloutError as error:
+        raise AnsibleFilterError(f"{error} Nothing was touched.\nWhere it is set: -e canary={wanted} of the command.") from None
+
+
+def worse(value: list[str], hosts: list[str], variables: Any) -> str:
+    """Why the canary is worse than the rest of the hosts."""
+
+    def met(some: list[str]) -> traffic.Traffic:
+        found = (variables[host]["plainstack_traffic"] for host in some)
+        return traffic.together([traffic.Traffic(one["requests"], one["errors"], one["p95"]) for one in found])
+
+    return traffic.worse(met(value), met([host for host in hosts if host not in value]))
+
+
 class FilterModule:
     """Filters of the collection."""
 
@@ -49,10 +68,13 @@ class FilterModule:
         return {
             "addresses": addresses,
             "apps": apps,
+            "canary": canary,
             "balanced_sites": balanced_sites,
             "certificates": certificates,
             "issuer": issuer,
             "release_config": release_config,
             "selected": selected,
             "sites": sites,
+            "table": rollout.table,
+            "worse": worse,
         }

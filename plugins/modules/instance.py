@@ -104,6 +104,10 @@ before:
   description: Id of the release that had the traffic; empty where this one had it already.
   returned: with C(state=switched)
   type: str
+at:
+  description: When it was given the traffic, in seconds since 1970 by the host's clock.
+  returned: with C(state=switched)
+  type: float
 live:
   description: Id of the release that has the traffic now.
   returned: always
@@ -150,7 +154,7 @@ def reach(work: Work, given: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
             return start(work, identifier, in_any_case=given["event"] == "rollback"), {}
         case "switched":
             changed, before = switch(work, identifier, given["event"], keep)
-            return changed, {"before": before}
+            return changed, {"before": before, "at": time.time()}
         case "confirmed":
             seconds = given["confirm_seconds"] if given["through_nginx"] else -1
             return confirm(work, identifier, given["event"], before, seconds, keep), {}

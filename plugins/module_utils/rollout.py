@@ -1,0 +1,64 @@
+"""What a rollout over several servers needs besides the steps of each: the canary, and the table at its end. Pure functions."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+class RolloutError(ValueError):
+    """What is asked for cannot be; the message says why."""
+
+
+def canary(hosts: Sequence[str], wanted: str) -> list[str]:
+    """The hosts that are switched first.
+
+    :param wanted: how many, or how many percent (`25%`, rounded up); empty for none.
+    :raises RolloutError: when it is neither, or leaves no other host to compare with.
+    """
+    if not wanted:
+        return []
+    found = re.fullmatch(r"([1-9][0-9]*)(%?)", wanted)
+    if not found:
+        raise RolloutError(f"canary is '{wanted}'; it must be a number of servers, such as 1, or a percentage of them, such as 25%.")
+    count = math.ceil(len(hosts) * int(found[1]) / 100) if found[2] else int(found[1])
+    if count >= len(hosts):
+        raise RolloutError(f"canary is '{wanted}', which is {count} of {len(hosts)} servers: none is left to compare with.")
+    return list(hosts[:count])
+
+
+def table(hosts: Sequence[str], variables: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> str:
+    """What a rollout did, one line for each server and app.
+
+    :param variables: of each host: `plainstack_host`, `plainstack_releases` and, by name of the app, `plainstack_gates` (seconds) and
+        `plainstack_switches` (`before`, `seconds`, `at`).
+    """
+    rows = [("server", "app", "before", "after", "gate", "switch", "result")]
+    moments: list[float] = []
+    for host in hosts:
+        found = variables[host]
+        for name in names:
+            release = found.get("plainstack_releases", {}).get(name)
+            if not release:
+                rows.append((host, name, "?", "?", "-", "-", "left out: cannot be reached"))
+                continue
+            switch = found.get("plainstack_switches", {}).get(name, {})
+            gate = found.get("plainstack_gates", {}).get(name)
+            if switch.get("before") or not release["live"]:
+                result = "canary" if host in found.get("plainstack_canary", []) else "live"
+                moments += [switch.get("at", 0.0)] if result == "live" else []
+            else:
+                result = "unchanged"
+            before = switch.get("before") or (release["id"] if result == "unchanged" else "-")
+            rows.append((host, name, before, release["id"], _seconds(gate), _seconds(switch.get("seconds") if result != "unchanged" else None), result))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    if len(moments) > 1:
+        lines.append(f"From the first switch to the last: {max(moments) - min(moments):.2f} s.")
+    return "\n".join(lines)
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} s"
