@@ -50,6 +50,14 @@ def canary(value: list[str], wanted: Any) -> list[str]:
         raise AnsibleFilterError(f"{error} Nothing was touched.\nWhere it is set: -e canary={wanted} of the command.") from None
 
 
+def reference(value: list[str], variables: Any, name: str) -> str:
+    """The host that has what the fleet has live."""
+    try:
+        return rollout.reference(value, variables, name)
+    except rollout.RolloutError as error:
+        raise AnsibleFilterError(str(error)) from None
+
+
 def worse(value: list[str], hosts: list[str], variables: Any) -> str:
     """Why the canary is worse than the rest of the hosts."""
 
@@ -72,6 +80,7 @@ class FilterModule:
             "balanced_sites": balanced_sites,
             "certificates": certificates,
             "issuer": issuer,
+            "reference": reference,
             "release_config": release_config,
             "selected": selected,
             "sites": sites,

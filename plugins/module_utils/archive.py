@@ -19,7 +19,7 @@ from typing import IO
 LEFT_OUT = frozenset({".git", ".hg", ".svn", ".venv", "venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", "node_modules"})
 OF_A_HOOK = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY"})
 # What Plainstack itself puts into a release; the second marks it as complete
-RESERVED = (".venv", "release.json")
+RESERVED = (".venv", ".archive.tar.gz", "release.json")
 
 
 class ArchiveError(Exception):

@@ -246,6 +246,7 @@ def build(plan: Plan, archive: str, uid: int, gid: int) -> list[str]:
     old_umask = os.umask(0o022)
     try:
         unpack(archive, release, calendar.timegm(time.strptime(plan.identifier[:15], "%Y%m%dT%H%M%S")))
+        shutil.copyfile(archive, app.archive(plan.identifier))
         path = os.path.join(release, plan.requirements)
         if not os.path.isfile(path):
             raise BuildError(f"{app.name}: {plan.requirements} is not in the archive; is the file ignored by git?")

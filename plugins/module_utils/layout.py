@@ -70,6 +70,10 @@ class App:
         """Written last: a release without it is half-built."""
         return f"{self.releases}/{identifier}/release.json"
 
+    def archive(self, identifier: str) -> str:
+        """What the release was built from, for a server that is added later."""
+        return f"{self.releases}/{identifier}/.archive.tar.gz"
+
     def environment(self, identifier: str) -> str:
         return f"{self.settings}/{identifier}/environment"
 

@@ -29,6 +29,27 @@ def canary(hosts: Sequence[str], wanted: str) -> list[str]:
     return list(hosts[:count])
 
 
+def reference(hosts: Sequence[str], variables: Mapping[str, Mapping[str, Any]], name: str) -> str:
+    """The host that has what the fleet has live: the release that most have, and of two equally frequent ones the one that went live last.
+
+    :param variables: of each host, `plainstack_live`, what the module `live` returned.
+    :raises RolloutError: when none has a release, or none has the archive of it.
+    """
+    lives = {host: variables[host]["plainstack_live"]["apps"][name] for host in hosts}
+    ids = [live["id"] for live in lives.values() if live["id"]]
+    if not ids:
+        raise RolloutError(f"{name}: no server has a release that others could get. Nothing was touched.\nNext: ansible-playbook deploy.yml")
+    last = {live["id"]: live["story"].get("went_live", "") for live in lives.values() if live["id"]}
+    wanted = max(set(ids), key=lambda one: (ids.count(one), last[one], one))
+    found = next((host for host, live in lives.items() if live["id"] == wanted and live["archive"]), "")
+    if not found:
+        raise RolloutError(
+            f"{name}: the live release {wanted} was built by an older version of Plainstack, which did not keep what it was built from. Nothing was touched.\n"
+            "Next: deploy once: ansible-playbook deploy.yml"
+        )
+    return found
+
+
 def table(hosts: Sequence[str], variables: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> str:
     """What a rollout did, one line for each server and app.
 

@@ -33,7 +33,7 @@ options:
   purpose:
     description: What the run is for. A rollback is not refused for want of disk, memory or the right time.
     type: str
-    choices: [deploy, rollback]
+    choices: [deploy, rollback, upgrade]
     default: deploy
   apps:
     description: Names of the apps to lock.
@@ -155,7 +155,7 @@ def main() -> None:
             "disk_mb": {"type": "int", "default": 500},
             "inodes": {"type": "int", "default": 20000},
             "clock_skew": {"type": "int", "default": 300},
-            "purpose": {"type": "str", "choices": ["deploy", "rollback"], "default": "deploy"},
+            "purpose": {"type": "str", "choices": ["deploy", "rollback", "upgrade"], "default": "deploy"},
             "apps": {"type": "list", "elements": "str", "default": []},
             "lock_wait": {"type": "int", "default": 0},
             "allow_unreachable": {"type": "bool", "default": False},

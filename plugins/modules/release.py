@@ -44,7 +44,7 @@ options:
     default: {}
   environment:
     description:
-      - Environment variables of the app.
+      - Environment variables of the app, or the text of the environment file of the same release on another host.
       - The action plugin hands them to the module as one encoded text, because a value such as C(1), hidden wherever it
         stands in the output, would take half of the output with it.
     type: raw

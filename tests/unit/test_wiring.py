@@ -112,7 +112,7 @@ def test_addresses() -> None:
 
 
 def test_a_name_is_no_address() -> None:
-    with pytest.raises(WiringError, match="web1 has no IP address .* only 'web1.example.com'(?s:.*)'private_address' of the host 'web1'"):
+    with pytest.raises(WiringError, match=r"web1 has no IP address .* only 'web1.example.com'(?s:.*)'private_address' of the host 'web1'"):
         addresses(["web1"], {"web1": {"ansible_host": "web1.example.com"}})
 
 

@@ -1,0 +1,350 @@
+"""A fleet under load from both balancers: whatever is done to it, it is done to all of it or to none, and no request fails.
+
+The tests run in this order: each goes on from what the one before has left.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import shutil
+import ssl
+import subprocess
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+from clients import Kind, Load, Response, Target
+from support import PEBBLE, ROOT, Connection, Run, Site, check_message
+from vm import Vm, wait
+
+INVENTORY = Path(__file__).parents[1] / "inventory"
+HOSTS = yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))
+NAME = "hello.fleet.test"
+BALANCERS, SERVERS = ("lb1", "lb2"), ("app1", "app2", "app3")
+KINDS = (Kind("GET", True, 0.01), Kind("POST", True, 0.01), Kind("GET", False, 0.03), Kind("POST", False, 0.03))
+SKEW = 1.5  # seconds from the first switch of a rollout to its last
+
+
+def _vm(name: str) -> Vm:
+    host = HOSTS["lab"]["hosts"][name]
+    ports = {guest: outer for outer, guest in host["lab_publish"].items()}
+    return Vm(name, host["ansible_port"], ports[80], ports.get(443, 0))
+
+
+VMS = {name: _vm(name) for name in (*BALANCERS, *SERVERS)}
+
+
+@dataclass
+class Fleet:
+    """The servers, an inventory of them and a copy of the app's source, and the loads: one on each balancer."""
+
+    site: Site
+    loads: list[Load]
+    root: Path
+    parts: list[tuple[str, int, int, int]] = field(default_factory=list)  # name, responses, failed, resent
+    skews: list[float] = field(default_factory=list)
+
+    def live(self, *servers: str) -> set[str]:
+        """Ids of the live releases of some servers, or of all."""
+        return {VMS[name].live() for name in servers or self.servers}
+
+    @property
+    def servers(self) -> list[str]:
+        return list(self.site.hosts["app_servers"]["hosts"])
+
+    def responses(self) -> list[Response]:
+        """What both balancers' visitors have got."""
+        return [response for load in self.loads for response in load.responses()]
+
+    @contextmanager
+    def part(self, name: str, get_only: bool = False) -> Iterator[None]:
+        """Note what the visitors got meanwhile; no request may have failed, or no GET."""
+        began = time.monotonic()
+        yield
+        ended = time.monotonic()
+        wait("the responses of the part", lambda: all(load.responses()[-1].start > ended for load in self.loads))
+        found = [response for response in self.responses() if began <= response.start < ended]
+        failed = [response for response in found if response.failure]
+        self.parts.append((name, len(found), len(failed), sum(response.resent for response in found)))
+        counted = [response for response in failed if not get_only or response.kind.startswith("GET")]
+        assert not counted, f"{name}: {len(counted)} of {len(found)} failed: {Counter(f'{one.kind}: {one.failure}' for one in counted)}"
+        assert len(found) > 100
+
+    def answering(self, seconds: float = 2) -> Counter[str]:
+        """Which servers answer the requests of some time; the app says its host's name."""
+        seen: Counter[str] = Counter()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for balancer in BALANCERS:
+                seen[self.ask(balancer)["hostname"]] += 1
+        return seen
+
+    def ask(self, balancer: str, path: str = "/api/whoami") -> dict[str, str]:
+        """The answer of a balancer, whose certificate must be good."""
+        connection = Connection(NAME, VMS[balancer].https_port, ssl.create_default_context(cafile=str(self.root)))
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            body = answer.read()
+            assert answer.status == 200, body
+            told: dict[str, str] = json.loads(body)
+            return {**told, "serial": str(connection.certificate["serialNumber"])}
+        finally:
+            connection.close()
+
+    def rolled_out(self, run: Run) -> None:
+        """A rollout that succeeded: one release everywhere, within a moment; its table says so."""
+        assert run.code == 0, run.output[-4000:]
+        assert len(self.live()) == 1
+        for name in self.servers:
+            assert VMS[name].look().untidy() == {}
+
+    def skew(self, run: Run) -> float:
+        """Seconds between the first switch and the last, as the table has it."""
+        found = re.search(r"From the first switch to the last: ([\d.]+) s", run.output)
+        assert found, run.output[-4000:]
+        self.skews.append(float(found[1]))
+        return self.skews[-1]
+
+    def change(self, mark: str) -> None:
+        self.site.edit("hello/templates/index.html", "<h1", f'<h1 data-change="{mark}"')
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Fleet]:
+    directory = tmp_path_factory.mktemp("fleet")
+    apps = yaml.safe_load((INVENTORY / "group_vars" / "all.yml").read_text(encoding="utf-8"))["apps"]
+    shutil.copytree(ROOT / "app_example", directory / "source", ignore=shutil.ignore_patterns("__pycache__", ".*_cache", "instance"))
+    (directory / "inventory" / "group_vars").mkdir(parents=True)
+    (directory / "inventory" / "group_vars" / "lab.yml").symlink_to(ROOT / "lab" / "vars.yml")
+    root = directory / "root.pem"
+    with urllib.request.urlopen(f"{PEBBLE}/roots/0", context=ssl._create_unverified_context()) as answer:
+        root.write_bytes(answer.read())
+    site = Site(directory / "inventory", [{**app, "source": str(directory / "source")} for app in apps], yaml.safe_load(yaml.safe_dump(HOSTS)))
+    loads = []
+    for balancer in BALANCERS:
+        (directory / balancer).mkdir()
+        loads.append(Load(Target(NAME, VMS[balancer].https_port, str(root)), directory / balancer, KINDS))
+    with loads[0], loads[1]:
+        fleet = Fleet(site, loads, root)
+        wait("the first visitors", lambda: all(len(load.responses()) > len(KINDS) for load in loads))
+        yield fleet
+        site.end()
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print()
+        for name, count, failed, resent in fleet.parts:
+            print(f"{name}: {count} responses, {failed} failed, {resent} resent")
+        print(f"from the first switch to the last: {', '.join(map(str, fleet.skews))} s")
+
+
+def test_each_balancer_serves_and_each_server_answers(fleet: Fleet) -> None:
+    time.sleep(3)
+    assert set(fleet.answering()) == set(SERVERS)
+    told = [fleet.ask(balancer) for balancer in BALANCERS]
+    assert len({one["serial"] for one in told}) == 1
+    assert {(one["client"], one["scheme"], one["host"]) for one in told} == {("10.213.0.1", "https", NAME)}
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_an_app_server_refuses_everybody_but_the_balancers(fleet: Fleet, server: str) -> None:
+    """Its address is the lab's router for the host, a neighbour for another VM."""
+    with pytest.raises((ConnectionError, http.client.HTTPException)):
+        connection = http.client.HTTPConnection("127.0.0.1", VMS[server].http_port, timeout=5)
+        connection.request("GET", "/", headers={"Host": NAME})
+        connection.getresponse()
+    address = HOSTS["lab"]["hosts"][server]["private_address"]
+    asks = f"exec 3<>/dev/tcp/{address}/80 && printf 'GET / HTTP/1.0\\r\\nHost: {NAME}\\r\\n\\r\\n' >&3 && timeout 5 cat <&3"
+    neighbour = VMS[next(name for name in SERVERS if name != server)].run(asks)
+    assert neighbour.returncode != 0
+    assert "refused" in neighbour.stderr
+    assert "200 OK" in VMS["lb1"].do(asks)
+
+
+def test_deploy(fleet: Fleet) -> None:
+    before = fleet.live()
+    fleet.change("deploy")
+    with fleet.part("deploy"):
+        run = fleet.site.deploy()
+    fleet.rolled_out(run)
+    assert fleet.live() != before
+    assert fleet.skew(run) <= SKEW
+
+
+def test_the_same_again_changes_nothing(fleet: Fleet) -> None:
+    run = fleet.site.deploy()
+    assert run.code == 0
+    assert re.findall(r"changed=(\d+)", run.output) == ["0"] * 6, run.output[-2000:]
+
+
+def test_rollback(fleet: Fleet) -> None:
+    before = fleet.live()
+    with fleet.part("rollback"):
+        run = fleet.site.rollback()
+    fleet.rolled_out(run)
+    assert fleet.live() != before
+
+
+def test_a_release_that_fails_its_gate_on_one_server(fleet: Fleet) -> None:
+    before = fleet.live()
+    states = {name: VMS[name].look() for name in fleet.servers}
+    fleet.site.edit("wsgi.py", "create_app()", "create_app()\nif __import__('socket').gethostname() == 'app2':\n    raise SystemExit('no licence')")
+    with fleet.part("deploy of a release that fails on one server"):
+        run = fleet.site.deploy()
+    check_message(run, "no licence", "app1: nothing is rolled out, because the rollout failed on another server", f"hello {min(before)}")
+    assert fleet.live() == before
+    for name in fleet.servers:
+        state = VMS[name].look()
+        assert state.untidy() == {}
+        assert (state.releases, state.live) == (states[name].releases, states[name].live)
+
+
+@pytest.mark.parametrize("canary", ["", "1"])
+def test_a_release_that_fails_on_one_server_while_it_is_watched(fleet: Fleet, canary: str) -> None:
+    """It had switched, as the others had: all go back, the canary too."""
+    shutil.copy(ROOT / "app_example" / "wsgi.py", fleet.site.source / "wsgi.py")
+    before = fleet.live()
+    fails = """
+import itertools, socket
+asked = itertools.count(1)
+inner = app.wsgi_app
+def outer(environ, start_response):
+    if environ["PATH_INFO"] == "/healthz" and socket.gethostname() == "app3" and next(asked) > 8:
+        start_response("500 Broken", [("Content-Length", "0")])
+        return [b""]
+    return inner(environ, start_response)
+app.wsgi_app = outer
+"""
+    with (fleet.site.source / "wsgi.py").open("a", encoding="utf-8") as stream:
+        stream.write(f"{fails}# {canary}\n")
+    fleet.site.app["workers"] = 1
+    fleet.site.app["confirm_seconds"] = 5
+    with fleet.part(f"release that fails on one server after the switch{', with a canary' if canary else ''}"):
+        run = fleet.site.deploy(*(["-e", f"canary={canary}", "-e", "canary_seconds=3"] if canary else []))
+    check_message(run, "/healthz answered 500", "nothing is rolled out", f"hello {min(before)}")
+    assert fleet.live() == before
+    for name in fleet.servers:
+        state = VMS[name].look()
+        assert state.untidy() == {}
+        assert (state.releases[max(state.releases)] or {}).get("verdict") == "bad"
+
+
+def test_a_canary_that_is_slower_than_the_rest(fleet: Fleet) -> None:
+    shutil.copy(ROOT / "app_example" / "wsgi.py", fleet.site.source / "wsgi.py")
+    before = fleet.live()
+    del fleet.site.app["confirm_seconds"]
+    fleet.site.app["workers"] = 2
+    with (fleet.site.source / "wsgi.py").open("a", encoding="utf-8") as stream:
+        stream.write("\nimport time\napp.before_request(lambda: time.sleep(0.7))\n")
+    with fleet.part("canary that is slower than the rest"):
+        run = fleet.site.deploy("-e", "canary=34%", "-e", "canary_seconds=6")
+    check_message(run, "does worse on app1, app2 than what the rest serves", "95 of 100 requests took up to 0.7", "nothing is rolled out")
+    assert fleet.live() == before
+
+
+def test_a_canary_that_does_well(fleet: Fleet) -> None:
+    shutil.copy(ROOT / "app_example" / "wsgi.py", fleet.site.source / "wsgi.py")
+    fleet.change("canary")
+    with fleet.part("deploy with a canary"):
+        run = fleet.site.deploy("-e", "canary=1", "-e", "canary_seconds=5")
+    fleet.rolled_out(run)
+    assert fleet.skew(run) <= SKEW
+    check_message(fleet.site.deploy("-e", "canary=3"), "canary is '3', which is 3 of 3 servers: none is left to compare with", "Nothing was touched")
+
+
+def test_renewal_reaches_both_balancers(fleet: Fleet) -> None:
+    before = fleet.ask("lb1")["serial"]
+    with fleet.part("renewal of the certificate"):
+        VMS["lb1"].do("REQUESTS_CA_BUNDLE=/etc/letsencrypt/acme-server-ca.pem certbot renew --quiet --force-renewal --no-random-sleep-on-renew")
+        VMS["lb2"].do("systemctl is-active plainstack-certificates.timer && systemctl start plainstack-certificates.service")
+        wait("the new certificate", lambda: all(fleet.ask(balancer)["serial"] != before for balancer in BALANCERS), 10)
+    assert len({fleet.ask(balancer)["serial"] for balancer in BALANCERS}) == 1
+
+
+def test_a_server_that_is_killed(fleet: Fleet) -> None:
+    with fleet.part("kill -9 of an app server", get_only=True):
+        VMS["app2"].podman("kill", "{}")
+        time.sleep(3)
+        assert set(fleet.answering()) == {"app1", "app3"}
+
+
+def test_a_server_that_is_down_stops_a_rollout_before_it_begins(fleet: Fleet) -> None:
+    before = fleet.live("app1", "app3")
+    fleet.change("down")
+    with fleet.part("deploy with a server down"):
+        run = fleet.site.deploy()
+    check_message(run, "app2 cannot be reached", "-e allow_unreachable=true")
+    assert fleet.live("app1", "app3") == before
+    with fleet.part("deploy that leaves out the server that is down"):
+        run = fleet.site.deploy("-e", "allow_unreachable=true")
+    assert run.code == 0, run.output[-4000:]
+    assert "left out: cannot be reached" in run.said
+    assert fleet.live("app1", "app3") != before
+
+
+def test_a_server_that_comes_back_gets_no_traffic_until_it_is_up_to_date(fleet: Fleet) -> None:
+    wanted = fleet.live("app1")
+    fleet.change("not deployed")
+    with fleet.part("return of the server"):
+        VMS["app2"].podman("start", "{}")
+        VMS["app2"].booted()
+        assert fleet.live("app2") != wanted
+        assert "app2" not in fleet.answering()
+        run = fleet.site.start("scale.yml").wait()
+    fleet.rolled_out(run)
+    assert fleet.live() == wanted
+    assert set(fleet.answering()) == set(SERVERS)
+
+
+def test_a_server_that_is_taken_out_is_drained(fleet: Fleet) -> None:
+    with fleet.part("server taken out"):
+        del fleet.site.hosts["app_servers"]["hosts"]["app1"]
+        assert fleet.site.start("scale.yml").wait().code == 0
+        assert "app1" not in fleet.answering()
+
+
+def test_a_server_that_is_added(fleet: Fleet) -> None:
+    """Bare, as a new one is; it gets what the others have, and not what the checkout holds."""
+    VMS["app1"].podman("rm", "--force", "--volumes", "--time=0", "{}")
+    command = [str(ROOT / ".venv/bin/ansible-playbook"), "lab/create.yml", "-i", str(INVENTORY), "--limit", "app1"]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
+    before = fleet.live("app2")
+    with fleet.part("server added"):
+        fleet.site.hosts["app_servers"]["hosts"]["app1"] = None
+        run = fleet.site.start("scale.yml").wait()
+    fleet.rolled_out(run)
+    assert fleet.live() == before
+    assert set(fleet.answering()) == set(SERVERS)
+
+
+def test_an_upgrade_reboots_one_server_after_the_other(fleet: Fleet) -> None:
+    """Nobody but the test starts a container that has shut down."""
+    boots = {name: VMS[name].do("cat /proc/1/stat").split()[21] for name in fleet.servers}
+    over = threading.Event()
+
+    def start_what_shuts_down() -> None:
+        while not over.wait(0.5):
+            for name in fleet.servers:
+                if VMS[name].podman("inspect", "--format={{.State.Running}}", "{}").stdout.strip() == "false":
+                    VMS[name].podman("start", "{}")
+
+    hypervisor = threading.Thread(target=start_what_shuts_down)
+    hypervisor.start()
+    try:
+        with fleet.part("upgrade of all servers, each with a reboot"):
+            run = fleet.site.start("upgrade.yml", "-e", "reboot=true").wait(600)
+    finally:
+        over.set()
+        hypervisor.join()
+    assert run.code == 0, run.output[-4000:]
+    assert all(VMS[name].do("cat /proc/1/stat").split()[21] != boot for name, boot in boots.items())
+    assert set(fleet.answering()) == set(SERVERS)
+    assert len(fleet.live()) == 1

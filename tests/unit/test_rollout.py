@@ -1,0 +1,83 @@
+"""The canary, where a server that is added gets its release from, and the table at the end."""
+
+from typing import Any
+
+import pytest
+from ansible_collections.plainstack.web.plugins.module_utils.rollout import RolloutError, canary, reference, table
+
+HOSTS = ["a", "b", "c", "d", "e"]
+
+
+@pytest.mark.parametrize(("wanted", "count"), [("", 0), ("1", 1), ("4", 4), ("1%", 1), ("20%", 1), ("21%", 2), ("80%", 4)])
+def test_canary(wanted: str, count: int) -> None:
+    assert canary(HOSTS, wanted) == HOSTS[:count]
+
+
+@pytest.mark.parametrize("wanted", ["0", "-1", "one", "1.5", "%", "5", "81%", "100%"])
+def test_no_canary(wanted: str) -> None:
+    with pytest.raises(RolloutError, match=f"canary is '{wanted}'"):
+        canary(HOSTS, wanted)
+
+
+def live(identifier: str, went_live: str = "", archive: str = "/x.tar.gz") -> dict[str, Any]:
+    story = {"went_live": went_live} if identifier else {}
+    return {"plainstack_live": {"apps": {"hello": {"id": identifier, "story": story, "archive": archive}}}}
+
+
+@pytest.mark.parametrize(
+    ("lives", "wanted"),
+    [
+        ([live("1")], "a"),
+        ([live(""), live("1")], "b"),
+        # The lagging one is the exception
+        ([live("1"), live("2"), live("2")], "b"),
+        ([live("2"), live("1"), live("1")], "b"),
+        # Of two the one that went live last, whatever its id is
+        ([live("2", "2026-01-01"), live("1", "2026-01-02")], "b"),
+        # Built by an older version there, rebuilt here
+        ([live("1", archive=""), live("1")], "b"),
+    ],
+)
+def test_reference(lives: list[dict[str, Any]], wanted: str) -> None:
+    hosts = HOSTS[: len(lives)]
+    assert reference(hosts, dict(zip(hosts, lives, strict=True)), "hello") == wanted
+
+
+@pytest.mark.parametrize(("lives", "message"), [([live("")], "no server has a release"), ([live("1", archive="")], "built by an older version")])
+def test_no_reference(lives: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(RolloutError, match=message):
+        reference(["a"], {"a": lives[0]}, "hello")
+
+
+def host(before: str, after: str, at: float, live: bool = False, **facts: Any) -> dict[str, Any]:
+    return {
+        "plainstack_releases": {"hello": {"id": after, "live": live}},
+        "plainstack_switches": {"hello": {"before": before, "seconds": 0.123, "at": at}},
+        **({} if live else {"plainstack_gates": {"hello": 1.5}}),
+        **facts,
+    }
+
+
+def test_table() -> None:
+    hosts = {
+        "canary": host("old", "new", 90.0),
+        "first": host("old", "new", 100.0),
+        "last": host("", "new", 100.75),
+        "same": host("", "new", 0.0, live=True),
+        "gone": {"plainstack_host": {"left_out": True}},
+    }
+    for found in hosts.values():
+        found["plainstack_canary"] = ["canary"]
+    assert table(list(hosts), hosts, ["hello"]).splitlines() == [
+        "server  app    before  after  gate   switch  result",
+        "canary  hello  old     new    1.5 s  0.1 s   canary",
+        "first   hello  old     new    1.5 s  0.1 s   live",
+        "last    hello  -       new    1.5 s  0.1 s   live",
+        "same    hello  new     new    -      -       unchanged",
+        "gone    hello  ?       ?      -      -       left out: cannot be reached",
+        "From the first switch to the last: 0.75 s.",
+    ]
+
+
+def test_one_server_has_no_skew() -> None:
+    assert "From the first" not in table(["a"], {"a": host("old", "new", 5.0)}, ["hello"])
