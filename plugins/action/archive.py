@@ -45,4 +45,4 @@ class ActionModule(ActionBase):
                     "created": now,
                 },
             }
-        return {**result, "changed": False, "archives": archives}
+        return {**result, "changed": False, "archives": archives, "directory": C.DEFAULT_LOCAL_TMP}

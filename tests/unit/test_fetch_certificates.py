@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib.machinery
 import importlib.util
 import io
@@ -9,22 +10,28 @@ import os
 import stat
 import subprocess
 import tarfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 SCRIPT = Path(__file__).parents[2] / "roles" / "certbot" / "files" / "fetch-certificates"
 
 
-def pair(directory: Path, name: str, days: str = "10") -> dict[str, bytes]:
-    """A certificate and its key."""
-    key, chain = directory / f"{name}.key", directory / f"{name}.pem"
-    words = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-subj", f"/CN={name}", "-days", days]
-    subprocess.run(["openssl", "req", "-x509", *words, "-keyout", key, "-out", chain], check=True, capture_output=True)
-    return {"fullchain.pem": chain.read_bytes(), "privkey.pem": key.read_bytes()}
+def pair(days: int = 10) -> dict[str, bytes]:
+    """A certificate and its key; it ends in so many days."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "hello.test")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    made = made.not_valid_before(now - datetime.timedelta(days=20)).not_valid_after(now + datetime.timedelta(days=days))
+    chain = made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    kinds = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return {"fullchain.pem": chain, "privkey.pem": key.private_bytes(*kinds)}
 
 
 def bundle(files: dict[str, bytes]) -> bytes:
@@ -80,8 +87,8 @@ def run(fetch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
 NGINX = ["systemctl is-active --quiet nginx.service", "/usr/sbin/nginx -t -q", "systemctl reload nginx.service"]
 
 
-def test_new_the_same_and_renewed(fetch: ModuleType, run: Callable[..., list[str]], tmp_path: Path) -> None:
-    first, second = pair(tmp_path, "one"), pair(tmp_path, "two")
+def test_new_the_same_and_renewed(fetch: ModuleType, run: Callable[..., list[str]]) -> None:
+    first, second = pair(), pair()
     here = Path(fetch.HERE)
     for files in (first, second):
         given = {f"./hello/{name}": content for name, content in files.items()}
@@ -95,20 +102,17 @@ def test_new_the_same_and_renewed(fetch: ModuleType, run: Callable[..., list[str
 
 
 @pytest.mark.parametrize("kind", ["another key", "expired"])
-def test_what_does_not_hold_is_not_taken(
-    fetch: ModuleType, run: Callable[..., list[str]], tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    good = pair(tmp_path, "good")
-    bad = {**good, "privkey.pem": pair(tmp_path, "other")["privkey.pem"]} if kind == "another key" else pair(tmp_path, "old", "0")
+def test_what_does_not_hold_is_not_taken(fetch: ModuleType, run: Callable[..., list[str]], kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    good = pair()
+    bad = {**good, "privkey.pem": pair()["privkey.pem"]} if kind == "another key" else pair(-1)
     run({f"hello/{name}": content for name, content in good.items()})
-    time.sleep(1.1)  # the end of the one that lasts no day
     assert run({f"hello/{name}": content for name, content in bad.items()}) == ["ended with 1"]
     assert "hello: not taken, because" in capsys.readouterr().err
     assert (Path(fetch.HERE) / "hello" / "privkey.pem").read_bytes() == good["privkey.pem"]
 
 
-def test_names_that_lead_elsewhere_are_ignored(fetch: ModuleType, run: Callable[..., list[str]], tmp_path: Path) -> None:
-    good = pair(tmp_path, "good")
+def test_names_that_lead_elsewhere_are_ignored(fetch: ModuleType, run: Callable[..., list[str]]) -> None:
+    good = pair()
     assert run({f"../hello/{name}": content for name, content in good.items()} | {"hello/fullchain.pem": good["fullchain.pem"]}) == ["ended with 0"]
     assert list(Path(fetch.HERE).iterdir()) == []
 

@@ -18,6 +18,7 @@ from tests.unit.world import DIES, GATE, KINDS, NGINX, WELL, World
 SOURCES = "abcdef"
 sources, keeps, watched = st.sampled_from(SOURCES), st.sampled_from([2, 3]), st.sampled_from([0, 2])
 kinds = st.sampled_from([WELL] * 5 + [*KINDS])
+elsewheres = st.sampled_from(["started", "switched", "confirmed"])
 kills = st.one_of(st.none(), st.integers(0, 45))
 
 
@@ -70,6 +71,9 @@ class Releases(RuleBasedStateMachine):
         if outcome == "killed":
             self.killed(identifier, before, came_from)
             return
+        if outcome == "undone":
+            self.undone(identifier, before, came_from)
+            return
         if outcome == "done":
             assert kind not in (GATE, NGINX)
             assert kind != DIES or not seconds or before == identifier
@@ -120,18 +124,36 @@ class Releases(RuleBasedStateMachine):
             assert set(disk[disk.index(before) + 1 : -1]) <= marked
         self.order, self.live, self.bad = disk, live, marked
 
-    def run(self, kind: str, source: str, kill: int | None, seconds: float, keep: int) -> None:
+    def undone(self, identifier: str, before: str, came_from: str) -> None:
+        """Another server has failed: what had the traffic has it again, and what was given to it is bad."""
+        world = self.world
+        if came_from and world.renames[-1:] == [came_from]:
+            assert world.logged[-1] == "back"
+            self.went_live(identifier)
+            self.went_live(came_from)
+            self.bad = self.bad - {came_from} | {identifier}
+        elif world.app.live_id() == identifier:
+            # It was live before, or there is nothing to go back to
+            assert before == identifier or not came_from or came_from in world.dead or came_from not in world.complete()
+            self.live, self.order = identifier, self.by_disk()
+            self.bad = {release.id for release in look(world.app).releases if release.bad}
+            return
+        else:
+            assert world.renames == []
+        assert identifier not in world.running()
+
+    def run(self, kind: str, source: str, kill: int | None, seconds: float, keep: int, elsewhere: str = "") -> None:
         """A deploy of a source or a rollback to a named release, or to the one before."""
         world = self.world
         self.pending, going_on = world.unconfirmed(), world.pending().get("event")
         if kind == "deploy":
             existing = [one for one in world.complete() if one.endswith(f"-{source}")]
-            outcome = world.attempt(lambda: world.deploy(source, seconds, keep), kill)
+            outcome = world.attempt(lambda: world.deploy(source, seconds, keep, elsewhere), kill)
             identifier = existing[0] if existing else f"2026{world.built:04}T000000Z-{source}"
         else:
             identifier = source or (self.live if going_on == "rollback" else self.target())
             possible = identifier in world.complete() and (identifier == self.live or (identifier in self.order and identifier not in self.bad))
-            outcome = world.attempt(lambda: world.rollback(source, keep), kill)
+            outcome = world.attempt(lambda: world.rollback(source, keep, elsewhere), kill)
             if not possible:
                 assert outcome == "refused"
                 return
@@ -146,6 +168,17 @@ class Releases(RuleBasedStateMachine):
     def deploy(self, source: str, kill: int | None, seconds: float, keep: int) -> None:
         self.again = ()
         self.run("deploy", source, kill, seconds, keep)
+
+    @rule(source=sources, seconds=watched, keep=keeps, elsewhere=elsewheres)
+    def deploy_that_fails_elsewhere(self, source: str, seconds: float, keep: int, elsewhere: str) -> None:
+        self.again = ()
+        self.run("deploy", source, None, seconds, keep, elsewhere)
+
+    @precondition(lambda self: len(self.order) > 1)
+    @rule(keep=keeps, elsewhere=elsewheres)
+    def rollback_that_fails_elsewhere(self, keep: int, elsewhere: str) -> None:
+        self.again = ()
+        self.run("rollback", "", None, 0, keep, elsewhere)
 
     @precondition(lambda self: self.live)
     @rule(keep=keeps)

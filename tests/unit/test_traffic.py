@@ -1,6 +1,7 @@
 """What is read from the access log, and when a canary does worse than the rest."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def test_only_what_is_written_meanwhile_counts(tmp_path: Path, monkeypatch: pyte
         log.rename(tmp_path / "access.log.1")
         log.write_text(line(502), encoding="utf-8")
 
-    monkeypatch.setattr(traffic.time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", sleep)
     with patch_module_args({"domains": ["hello.test"], "seconds": 7, "log": str(log)}), pytest.raises(SystemExit):
         traffic.main()
     result = json.loads(capsys.readouterr().out)

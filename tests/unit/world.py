@@ -13,15 +13,19 @@ import pytest
 from ansible_collections.plainstack.web.plugins.module_utils import history, instance, memory
 from ansible_collections.plainstack.web.plugins.module_utils import systemd as systemd_module
 from ansible_collections.plainstack.web.plugins.module_utils.build import Plan, find, sweep
-from ansible_collections.plainstack.web.plugins.module_utils.instance import look, prune, retire, start
+from ansible_collections.plainstack.web.plugins.module_utils.instance import confirm, look, prune, retire, start, switch, undo
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, relink, write
 from ansible_collections.plainstack.web.plugins.module_utils.state import StateError, rollback_target
 from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running
 
-from tests.unit.fakes import Clock, LocalApp, Systemd, go_live, make_app, make_work
+from tests.unit.fakes import Clock, LocalApp, Systemd, make_app, make_work
 
 # What an app may do: nothing wrong; not pass the gate; not answer through nginx; end while it is watched
 WELL, GATE, NGINX, DIES = KINDS = ("well", "gate", "nginx", "dies")
+
+
+class UndoneError(Exception):
+    """The rollout failed on another server, and this one was taken back."""
 
 
 class Killed(BaseException):
@@ -185,6 +189,8 @@ class World:
             return "failed"
         except StateError:
             return "refused"
+        except UndoneError:
+            return "undone"
         except Killed:
             return "killed"
         finally:
@@ -201,8 +207,11 @@ class World:
         self.effect()
         write(app.marker(identifier), json.dumps({"digest": plan.digest, "config": plan.config, "python": plan.python}))
 
-    def deploy(self, source: str, seconds: float, keep: int) -> None:
-        """What deploy.yml does with one app on one host."""
+    def deploy(self, source: str, seconds: float, keep: int, elsewhere: str = "") -> None:
+        """What deploy.yml does with one app on one host.
+
+        :param elsewhere: the step after which another server has failed.
+        """
         self.built += 1
         plan = Plan(self.app, f"2026{self.built:04}T000000Z-{source}", source, "requirements.txt", "3.13", {}, "")
         identifier = find(plan)
@@ -212,15 +221,25 @@ class World:
             identifier = plan.identifier
         if identifier != self.app.live_id() or self.pending():
             start(self.work, identifier)
-        self._live(identifier, "deploy", seconds, keep)
+            self._elsewhere(elsewhere == "started", identifier, "", keep)
+        self._live(identifier, "deploy", seconds, keep, elsewhere)
 
-    def rollback(self, named: str, keep: int) -> None:
+    def rollback(self, named: str, keep: int, elsewhere: str = "") -> None:
         """What rollback.yml does."""
         identifier = rollback_target(look(self.app), named)
         start(self.work, identifier, in_any_case=True)
-        self._live(identifier, "rollback", 0, keep)
+        self._elsewhere(elsewhere == "started", identifier, "", keep)
+        self._live(identifier, "rollback", 0, keep, elsewhere)
 
-    def _live(self, identifier: str, event: str, seconds: float, keep: int) -> None:
-        go_live(self.work, identifier, event, seconds, keep)
+    def _live(self, identifier: str, event: str, seconds: float, keep: int, elsewhere: str) -> None:
+        _changed, before = switch(self.work, identifier, event, keep)
+        self._elsewhere(elsewhere == "switched", identifier, before, keep)
+        confirm(self.work, identifier, event, before, seconds, keep)
+        self._elsewhere(elsewhere == "confirmed", identifier, before, keep)
         retire(self.work, 30)
         prune(self.app, keep)
+
+    def _elsewhere(self, failed: bool, identifier: str, before: str, keep: int) -> None:
+        if failed:
+            undo(self.work, identifier, before, keep, "the rollout failed on another server")
+            raise UndoneError
