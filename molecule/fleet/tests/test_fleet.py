@@ -34,7 +34,7 @@ HOSTS = yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))
 NAME = "hello.fleet.test"
 BALANCERS, SERVERS = ("lb1", "lb2"), ("app1", "app2", "app3")
 KINDS = (Kind("GET", True, 0.01), Kind("POST", True, 0.01), Kind("GET", False, 0.03), Kind("POST", False, 0.03))
-PARTS = 14
+PARTS = 15
 SKEW = 1.5  # seconds from the first switch of a rollout to its last
 
 
@@ -132,12 +132,13 @@ class Fleet:
         (ROOT / "docs" / "fleet-load.md").write_text(
             f"""# A fleet under load
 
-Written by `molecule test --scenario-name fleet` on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}: {failed} of {count:,} requests failed while everything below was done to
-two load balancers and three app servers, Debian 12 and 13 mixed, as containers on one machine.
+Written by `molecule test --scenario-name fleet` on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}: {failed} of {count:,} requests failed
+while everything below was done to two load balancers and three app servers, Debian 12 and 13 mixed, as containers on one machine.
 
-{len(KINDS)} clients on each balancer ask without end, over HTTPS with a verified certificate, half of them on a kept connection, half with GET and half with POST and a body of 10 kB.
-{OUTCOME} *Resent* are requests that came to a kept connection which the balancer closed at that moment, because it was being reloaded. Where a server is killed
-with -9, the POSTs that it was working on may fail, and no GET; everywhere else the test fails when one request does.
+{len(KINDS)} clients on each balancer ask without end, over HTTPS with a verified certificate, half of them on a kept connection, half with GET
+and half with POST and a body of 10 kB. {OUTCOME} *Resent* are requests that came to a kept
+connection which the balancer closed at that moment, because it was being reloaded. Where a server is killed with -9, the POSTs
+that it was working on may fail, and no GET; everywhere else the test fails when one request does.
 
 {self.table()}
 
