@@ -106,7 +106,7 @@ def addresses(hosts: Iterable[str], variables: Mapping[str, Mapping[str, Any]]) 
 
 
 def issuer(host: str, edges: Sequence[str], variables: Mapping[str, Mapping[str, Any]]) -> str:
-    """Name of the host that obtains the certificates of a host: the first of those that have the same sites.
+    """Name of the host that obtains the certificates of a host: the first of those that have the same sites; itself where there is none to obtain.
 
     :param edges: the hosts that clients connect to, in the order of the inventory.
     :param variables: of each host, with its apps as `normalise` returns them in `plainstack_apps`.
@@ -115,4 +115,4 @@ def issuer(host: str, edges: Sequence[str], variables: Mapping[str, Mapping[str,
     def names(one: str) -> list[tuple[str, list[str]]]:
         return [(item["name"], sorted(item["domains"])) for item in certificates(variables[one].get("plainstack_apps", []))]
 
-    return next((one for one in edges if names(one) == names(host)), host)
+    return next((one for one in edges if names(host) and names(one) == names(host)), host)

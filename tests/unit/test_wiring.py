@@ -119,5 +119,15 @@ def test_a_name_is_no_address() -> None:
 def test_the_first_host_with_the_same_sites_obtains_the_certificates() -> None:
     other = {**APP, "domains": ["other.example.com"]}
     turned = {**APP, "domains": APP["domains"][::-1]}
-    hosts = {"a": {"plainstack_apps": [APP, OWN]}, "b": {"plainstack_apps": [turned]}, "c": {"plainstack_apps": [other]}, "d": {"plainstack_apps": [other]}}
+    hosts: dict[str, Any] = {
+        "a": {"plainstack_apps": [APP, OWN]},
+        "b": {"plainstack_apps": [turned]},
+        "c": {"plainstack_apps": [other]},
+        "d": {"plainstack_apps": [other]},
+    }
     assert [issuer(host, list(hosts), hosts) for host in hosts] == ["a", "a", "c", "c"]
+
+
+def test_nobody_obtains_what_is_there_already() -> None:
+    hosts = {"a": {"plainstack_apps": [OWN]}, "b": {"plainstack_apps": [OWN]}}
+    assert [issuer(host, list(hosts), hosts) for host in hosts] == ["a", "b"]
