@@ -325,10 +325,11 @@ def _enabled(app: App, identifier: str) -> tuple[str, str]:
     )
 
 
-def retire(work: Work, drain_timeout: int) -> dict[str, int]:
+def retire(work: Work, drain_timeout: int, elapsed: float = 0) -> dict[str, int]:
     """Drain and stop every instance but the live one: its accept queue runs empty, its requests end, then it goes.
 
-    :param drain_timeout: seconds to wait for the requests of a release that does not say its own `timeout`.
+    :param drain_timeout: seconds that the requests of a release have which does not say its own `timeout`.
+    :param elapsed: how many of them are over: no request of an old instance has begun after the switch.
     :returns: for each stopped instance, how many requests were cut because the time was over.
     """
     app = work.app
@@ -338,7 +339,8 @@ def retire(work: Work, drain_timeout: int) -> dict[str, int]:
         systemd.systemctl("disable", "--quiet", "--no-reload", service, listener, check=False)
         cut[other] = 0
         if systemd.show(service, "ActiveState")["ActiveState"] == "active":
-            cut[other] = drain(app.socket(other), app.story(other).get("config", {}).get("timeout", drain_timeout))
+            seconds = app.story(other).get("config", {}).get("timeout", drain_timeout)
+            cut[other] = drain(app.socket(other), max(0, seconds - elapsed))
         if cut[other]:
             # Asked to stop, Gunicorn would wait as long once more
             systemd.systemctl("stop", "--no-block", service)

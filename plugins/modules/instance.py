@@ -35,6 +35,10 @@ options:
     description: With C(state=confirmed) and C(state=undone), the result C(before) of C(state=switched).
     type: str
     default: ""
+  since:
+    description: With C(state=retired), the result C(uptime) of C(state=switched); 0 where the switch was another run's.
+    type: float
+    default: 0
   reason:
     description: With C(state=undone), why; noted in C(release.json).
     type: str
@@ -108,6 +112,10 @@ at:
   description: When it was given the traffic, in seconds since 1970 by the host's clock.
   returned: with C(state=switched)
   type: float
+uptime:
+  description: The same in seconds since the host booted, which no change of the clock affects.
+  returned: with C(state=switched)
+  type: float
 live:
   description: Id of the release that has the traffic now.
   returned: always
@@ -135,7 +143,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.plainstack.web.plugins.module_utils.health import Health
 from ansible_collections.plainstack.web.plugins.module_utils.instance import Work, confirm, finish, prune, retire, start, switch, undo
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
-from ansible_collections.plainstack.web.plugins.module_utils.lock import LockError, step
+from ansible_collections.plainstack.web.plugins.module_utils.lock import LockError, step, uptime
 from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running
 
 
@@ -154,13 +162,13 @@ def reach(work: Work, given: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
             return start(work, identifier, in_any_case=given["event"] == "rollback"), {}
         case "switched":
             changed, before = switch(work, identifier, given["event"], keep)
-            return changed, {"before": before, "at": time.time()}
+            return changed, {"before": before, "at": time.time(), "uptime": uptime()}
         case "confirmed":
             seconds = given["confirm_seconds"] if given["through_nginx"] else -1
             return confirm(work, identifier, given["event"], before, seconds, keep), {}
         case "undone":
             return undo(work, identifier, before, keep, given["reason"]), {}
-    cut = retire(work, given["drain_timeout"])
+    cut = retire(work, given["drain_timeout"], max(0.0, uptime() - given["since"]) if given["since"] else 0)
     result = {"retired": list(cut), "cut": sum(cut.values()), "pruned": prune(work.app, keep)}
     finish(work)
     return any(result.values()), result
@@ -173,6 +181,7 @@ def main() -> None:
             "id": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["started", "switched", "confirmed", "retired", "undone"], "required": True},
             "before": {"type": "str", "default": ""},
+            "since": {"type": "float", "default": 0.0},
             "reason": {"type": "str", "default": "the rollout failed on another host"},
             "event": {"type": "str", "choices": ["deploy", "rollback"], "default": "deploy"},
             "health_path": {"type": "str", "default": "/"},

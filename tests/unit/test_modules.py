@@ -179,6 +179,24 @@ def test_live(app: LocalApp, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (again[2]["retired"], again[2]["cut"], again[2]["pruned"]) == ([], 0, [])
 
 
+@pytest.mark.usefixtures("own", "host")
+def test_the_time_since_the_switch_is_off_the_time_to_drain(app: LocalApp, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    drained: list[float] = []
+
+    def drain(_path: str, seconds: float) -> int:
+        drained.append(seconds)
+        return 0
+
+    monkeypatch.setattr(instance_logic, "drain", drain)
+    clock = iter([100.0, 104.5, 200.0])
+    monkeypatch.setattr(instance, "uptime", lambda: next(clock))
+    switched = run(instance, state="switched", id=OLD)
+    run(instance, state="retired", id=OLD, since=switched["uptime"])
+    run(instance, state="switched", id=NEW)
+    run(instance, state="retired", id=NEW)
+    assert drained == [25.5, 9]
+
+
 @pytest.mark.parametrize(("through", "asked"), [(True, 1), (False, 0)])
 @pytest.mark.usefixtures("own", "host")
 def test_nginx_is_asked_where_it_is_there(run: Run, nginx: Answers, through: bool, asked: int) -> None:
