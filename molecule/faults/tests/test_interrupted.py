@@ -15,6 +15,10 @@ from vm import Get, Served, Serving, Tidy, Vm
 SLOW = 12  # seconds of a request that is in flight on the old release from before the switch until it is drained
 
 
+# A step is going on: between two of them a line that is cut is only opened again
+STEP = "! flock --nonblock /run/plainstack/hello/lock.step true"
+
+
 @dataclass(frozen=True)
 class Phase:
     """How a phase is made long, given the path of a file that it may wait for; and Bash for the VM.
@@ -43,10 +47,11 @@ PHASES = {
         "systemctl is-active plainstack-migrate-hello.service",
     ),
     "gate": Phase(_wait_at_import, "systemctl list-units --plain --no-legend --state=activating 'hello@*.service' | grep ."),
-    "confirm": Phase(lambda site, _vm, _go: site.app.update(confirm_seconds=5), '[ "$(basename $(readlink /srv/hello/live))" != $OLD ]'),
+    "confirm": Phase(lambda site, _vm, _go: site.app.update(confirm_seconds=5), f'[ "$(basename $(readlink /srv/hello/live))" != $OLD ] && {STEP}'),
     "drain": Phase(
         _wait_at_import,
-        '[ "$(basename $(readlink /srv/hello/live))" != $OLD ] && grep -q confirmed /srv/hello/live/release.json && systemctl is-active hello@$OLD.service',
+        f'[ "$(basename $(readlink /srv/hello/live))" != $OLD ] && grep -q confirmed /srv/hello/live/release.json'
+        f" && systemctl is-active hello@$OLD.service && {STEP}",
     ),
 }
 
