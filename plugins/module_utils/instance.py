@@ -101,7 +101,9 @@ def gate(work: Work, identifier: str) -> None:
             wrong = ask_instance(app.socket(identifier), health, left)
             if not wrong:
                 return
-            last = f"{health.path} {wrong}"
+            # The end of the time cuts the last question off: that silence must not hide what was answered before it
+            if wrong.startswith("answered") or " answered " not in last:
+                last = f"{health.path} {wrong}"
         time.sleep(0.05 if left > health.timeout - 2 else 0.5)
     raise _failure(app, identifier, f"{last} within {health.timeout} s")
 

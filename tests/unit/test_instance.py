@@ -42,6 +42,13 @@ def test_the_gate_stays_shut(app: LocalApp, systemd: Systemd, clock: Clock, own:
     assert bool(own.asked) is (state == "active")
 
 
+def test_a_question_cut_off_by_the_end_does_not_hide_what_was_answered(app: LocalApp, systemd: Systemd, own: Answers, work: Work) -> None:
+    systemd.run(app, NEW)
+    own.wrong = ["gave no answer (refused)", "answered 500", "gave no answer (timed out)"]
+    with pytest.raises(InstanceError, match="/healthz answered 500 within 3 s"):
+        gate(work, NEW)
+
+
 def test_the_gate_does_not_wait_for_a_crash_loop(app: LocalApp, systemd: Systemd, clock: Clock, own: Answers, work: Work) -> None:
     systemd.run(app, NEW)
     systemd.restarts[app.unit(NEW, "service")] = 1
