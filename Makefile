@@ -1,7 +1,7 @@
 # `make` prints what there is to do.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv setup images demo demo-down lint unit test bench lock clean
+.PHONY: help venv setup images demo demo-down lint unit test bench bench-fleet lock clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export CONTAINERS_CONF := $(CURDIR)/lab/containers.conf
@@ -9,7 +9,7 @@ export CONTAINERS_CONF := $(CURDIR)/lab/containers.conf
 state := $(HOME)/.cache/plainstack-lab
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: .venv/.stamp ## Make .venv with Ansible and the tools; all that deploying needs
 
@@ -45,6 +45,9 @@ test: images ## Run all tests, those in VMs too
 
 bench: images ## Measure what the README claims
 	@.venv/bin/python bench/bench.py
+
+bench-fleet: images ## Measure how the cost grows with the number of servers
+	@.venv/bin/python bench/fleet.py
 
 lock: venv ## Resolve requirements/dev.in anew
 	.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.12 --generate-hashes --no-emit-index-url --no-emit-find-links \

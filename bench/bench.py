@@ -22,21 +22,22 @@ import report
 import tuned
 import vms
 
-TOOLS = {"h2load": "nghttp2-client"}
+TOOLS = {"h2load": "nghttp2-client"}  # packages by their program
 DOCUMENT = vms.ROOT / "docs" / "benchmarks.md"
 
 
-def install_tools() -> None:
+def install_tools(tools: dict[str, str]) -> None:
     """Install what measures, where it is missing.
 
+    :param tools: packages by their program.
     :raises BenchError: with the command to run by hand.
     """
-    missing = [package for program, package in TOOLS.items() if shutil.which(program) is None]
+    missing = [package for program, package in tools.items() if shutil.which(program) is None]
     if not missing:
         return
     by_hand = f"sudo apt-get install {' '.join(missing)}"
     if shutil.which("apt-get") is None:
-        raise vms.BenchError(f"The benchmarks need {', '.join(TOOLS)}, and this machine has no apt to install it with. Install it, then run make bench again.")
+        raise vms.BenchError(f"The benchmarks need {', '.join(tools)}, and this machine has no apt to install it with. Install it, then run make bench again.")
     sudo = ["sudo", "--non-interactive"] if os.geteuid() else []
     if sudo and subprocess.run([*sudo, "true"], capture_output=True, check=False).returncode:
         raise vms.BenchError(f"Root is needed to install packages, and sudo wants a password. Run: {by_hand}")
@@ -54,7 +55,7 @@ def main() -> int:
     began = time.monotonic()
     load = os.getloadavg()[0]
     try:
-        install_tools()
+        install_tools(TOOLS)
         try:
             with tempfile.TemporaryDirectory(prefix="plainstack-bench-") as work:
                 of_deploys = deploys.measure(Path(work), fresh=1 if quick else 3, again=1 if quick else 3)

@@ -17,12 +17,17 @@ from tuned import Throughput
 from vms import FLOOR, ROOT, command, script
 
 
+def machine_of() -> str:
+    """The processor of this machine."""
+    model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    return model[1] if model else platform.machine()
+
+
 def machine(load: float) -> list[str]:
     """Where it was measured, as lines of a list.
 
     :param load: load average of a minute before the run began.
     """
-    model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     guest = script(
         FLOOR,
@@ -37,8 +42,7 @@ def machine(load: float) -> list[str]:
     tools = f"{ansible}, {command(['podman', '--version']).strip()}, {command(['h2load', '--version']).strip()}"
     commit = command(["git", "describe", "--always", "--dirty"]).strip() if (ROOT / ".git").exists() else "without git"
     return [
-        f"{os.cpu_count()} cores ({model[1] if model else platform.machine()}), {memory:.0f} GiB of memory, Linux {platform.release()}; "
-        f"load {load:.1f} before the run",
+        f"{os.cpu_count()} cores ({machine_of()}), {memory:.0f} GiB of memory, Linux {platform.release()}; load {load:.1f} before the run",
         f"VMs: systemd containers with all the cores and 1 GiB, {', '.join(guest.splitlines())}",
         f"Controller and load on the same machine: {tools}",
         f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, commit {commit}",

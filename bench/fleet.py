@@ -1,0 +1,216 @@
+#!/usr/bin/env python3
+"""How the cost of a deploy grows with the number of servers: `make bench-fleet`, which writes docs/fleet-cost.md and .png.
+
+.venv/bin/python bench/fleet.py              1, 2, 4, 8, 16 and 32 servers, as far as the memory goes; about 20 minutes
+.venv/bin/python bench/fleet.py --quick      1 and 2; prints the table and writes no file
+
+The servers are containers from the snapshot of a provisioned one, on the machine of the controller: they share its cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+import vms
+from bench import install_tools
+from report import aim, machine_of, table
+
+COUNTS = (1, 2, 4, 8, 16, 32)
+MEMORY = 512  # MiB of each server
+SPARE = 4096  # MiB that stay free
+FIRST_PORT = 2300
+DOCUMENT, PICTURE = vms.ROOT / "docs" / "fleet-cost.md", vms.ROOT / "docs" / "fleet-cost.png"
+CHANGED = Path("hello/templates/base.html")
+# The steps of a rollout by the tasks that do them; the rest is checking, configuration and Ansible's own
+STEPS = {
+    "stage": ("Build the release",),
+    "start": ("Start the release and wait until it is healthy",),
+    "switch": ("Switch",),
+    "confirm": ("Confirm",),
+    "retire": ("Drain and stop the old instance",),
+}
+TASK = re.compile(r"TASK \[(?:.* : )?(.*?)\]")
+AIM = 5  # 16 servers take at most so many times as long as one
+
+
+@dataclass
+class Cost:
+    """Seconds of a run in all and of each step, seconds of CPU and MiB of memory of the controller."""
+
+    total: float
+    cpu: float
+    memory: int
+    steps: dict[str, float] = field(default_factory=dict)
+
+
+def inventory(directory: Path, count: int, source: Path) -> None:
+    """Write an inventory of so many servers, with the app that the snapshot was deployed with."""
+    hosts = {f"fleet-{number}": {"ansible_port": FIRST_PORT + number, "lab_image": "snapshot-provisioned-13"} for number in range(1, count + 1)}
+    (directory / "group_vars").mkdir(parents=True, exist_ok=True)
+    variables = yaml.safe_load((vms.ROOT / "lab/provisioned/group_vars/all.yml").read_text(encoding="utf-8"))
+    variables["apps"][0]["source"] = str(source)
+    (directory / "group_vars" / "all.yml").write_text(yaml.safe_dump(variables), encoding="utf-8")
+    shutil.copy(vms.ROOT / "lab" / "vars.yml", directory / "group_vars" / "lab.yml")
+    groups = {"app_servers": {"hosts": dict.fromkeys(hosts)}, "lab": {"hosts": hosts, "vars": {"lab_memory": f"{MEMORY}m"}}}
+    (directory / "hosts.yml").write_text(yaml.safe_dump(groups), encoding="utf-8")
+
+
+def memory(process: int) -> int:
+    """MiB that a process and its descendants hold, with what they share counted once."""
+    parents: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents.setdefault(int(path.read_text().rsplit(")", 1)[1].split()[1]), []).append(int(path.parent.name))
+    left, total = [process], 0
+    while left:
+        one = left.pop()
+        left += parents.get(one, [])
+        with contextlib.suppress(OSError):
+            found = re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{one}/smaps_rollup").read_text(), re.MULTILINE)
+            total += int(found[1]) if found else 0
+    return total // 1024
+
+
+def run(playbook: str, directory: Path, count: int) -> Cost:
+    """Run a playbook on all servers.
+
+    :raises BenchError: with the end of its output when it fails.
+    """
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(vms.ROOT / "ansible.cfg"), "ANSIBLE_FORKS": str(count), "ANSIBLE_NOCOLOR": "1", "PYTHONUNBUFFERED": "1"}
+    command = [str(vms.ROOT / ".venv/bin/ansible-playbook"), playbook, "-i", str(directory)]
+    steps = dict.fromkeys(STEPS, 0.0)
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    output: list[str] = []
+    step, since, most = "", began, 0
+    with subprocess.Popen(
+        command, cwd=vms.ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        for line in process.stdout or ():
+            output.append(line)
+            if found := TASK.match(line):
+                now = time.monotonic()
+                if step:
+                    steps[step] += now - since
+                step, since = next((name for name, tasks in STEPS.items() if found[1] in tasks), ""), now
+                if step:
+                    most = max(most, memory(process.pid))
+    total = time.monotonic() - began
+    if process.returncode:
+        raise vms.BenchError(f"{''.join(output[-vms.SHOWN :])}\n{playbook} failed ({process.returncode})")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Cost(total, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, most, steps)
+
+
+def measure(work: Path, counts: Sequence[int]) -> dict[int, tuple[Cost, Cost]]:
+    """For each number of servers a redeploy of a one-line change, and a deploy with no change."""
+    source, directory = work / "source", work / "inventory"
+    shutil.copytree(vms.ROOT / "app_example", source, ignore=shutil.ignore_patterns("__pycache__", ".*_cache", "instance"))
+    found = {}
+    for count in counts:
+        inventory(directory, count, source)
+        try:
+            run("lab/create.yml", directory, count)
+            run("deploy.yml", directory, count)  # opens the connections, and brings the servers that are new up to date
+            page = source / CHANGED
+            page.write_text(page.read_text(encoding="utf-8") + f"<!-- {count} servers -->\n", encoding="utf-8")
+            found[count] = run("deploy.yml", directory, count), run("deploy.yml", directory, count)
+        finally:
+            run("lab/destroy.yml", directory, count)
+        change, nothing = found[count]
+        print(f"{count} servers: change {change.total:.1f} s, no change {nothing.total:.1f} s", flush=True)
+    return found
+
+
+def line_of(points: Sequence[tuple[int, float]]) -> tuple[float, float]:
+    """What a straight line through the points begins with, and what each server adds (least squares)."""
+    count = len(points)
+    mean_x, mean_y = sum(x for x, _ in points) / count, sum(y for _, y in points) / count
+    spread = sum((x - mean_x) ** 2 for x, _ in points)
+    slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / spread if spread else 0.0
+    return mean_y - slope * mean_x, slope
+
+
+def picture(found: dict[int, tuple[Cost, Cost]]) -> None:
+    """Draw time and CPU against the number of servers."""
+    rows = [f"{count} {change.total} {change.cpu} {nothing.total} {change.steps['switch']}" for count, (change, nothing) in found.items()]
+    data = "$data << EOD\n" + "\n".join(rows) + "\nEOD\n"
+    plots = [("2", "change, s"), ("3", "change, controller's CPU, s"), ("4", "no change, s"), ("5", "the switch of it, s")]
+    lines = ", ".join(f"$data using 1:{column} with linespoints linewidth 2 title '{title}'" for column, title in plots)
+    settings = (
+        f"set terminal png size 900,540; set output '{PICTURE}'; set key left top; set grid; set xlabel 'servers'; set ylabel 'seconds'; set yrange [0:*]"
+    )
+    vms.command(["gnuplot"], f"{data}{settings}\nplot {lines}\n".encode())
+
+
+def document(found: dict[int, tuple[Cost, Cost]], load: float) -> str:
+    """The figures as Markdown."""
+    rows = []
+    for count, (change, nothing) in found.items():
+        steps = [f"{change.steps[name]:.1f}" for name in STEPS]
+        rows.append([f"{count}", *steps, f"**{change.total:.1f}**", f"{change.cpu:.1f}", f"{nothing.total:.1f}", f"{nothing.cpu:.1f}", f"{change.memory}"])
+    first, last = min(found), max(count for count in found if count <= 16)
+    times = found[last][0].total / found[first][0].total
+    fixed, each = line_of([(count, change.total) for count, (change, _) in found.items()])
+    _, cpu = line_of([(count, change.cpu) for count, (change, _) in found.items()])
+    base, fork = line_of([(count, change.memory) for count, (change, _) in found.items()])
+    cores = os.cpu_count() or 1
+    return f"""# What a fleet costs
+
+Written by `make bench-fleet` on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}: a deploy of a one-line change and one without a change, to so many servers at once,
+with as many `forks` as servers. Seconds; the controller's CPU is that of `ansible-playbook` and all that it started.
+
+{table("Servers | " + " | ".join(STEPS) + " | change | its CPU | no change | its CPU | controller, MiB", rows)}
+
+![time and CPU against the number of servers](fleet-cost.png)
+
+{last} servers take {times:.1f} times as long as {first}; {aim(times <= AIM, f"at most {AIM} times")}. *Confirm* has the two seconds for which a release is watched.
+
+- {cores} cores ({machine_of()}); load {load:.1f} before the run. The servers are containers of {MEMORY} MiB on the same machine: they and the controller share its cores, and that is
+  the limit here. What each server adds, {each:.2f} s, is mostly its own work (building, starting, five workers) on cores that real servers bring along.
+- Of it {cpu:.2f} s are the controller's CPU, so with real servers its cores are the limit: 500 servers need about {500 * cpu:.0f} s of CPU, {500 * cpu / 8:.0f} s on eight cores,
+  besides the {fixed:.0f} s that one takes. Its memory grows by {fork:.0f} MiB with each fork: 500 forks need about {(base + 500 * fork) / 1024:.0f} GiB. With fewer forks than servers
+  each step takes several turns, the switch too.
+"""
+
+
+def main() -> int:
+    """Run everything; 1 when something could not be measured."""
+    parser = argparse.ArgumentParser(description="Measure how the cost of a deploy grows with the number of servers.")
+    parser.add_argument("--quick", action="store_true", help="only 1 and 2 servers; prints the table and writes no file")
+    quick = parser.parse_args().quick
+    load = os.getloadavg()[0]
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") // 2**20
+    counts = [count for count in COUNTS if count * MEMORY <= free - SPARE and (count <= 2 or not quick)]
+    try:
+        install_tools({"gnuplot": "gnuplot-nox"})
+        vms.command([str(vms.ROOT / ".venv/bin/ansible-playbook"), "lab/provisioned.yml"])
+        with tempfile.TemporaryDirectory(prefix="plainstack-bench-") as work:
+            found = measure(Path(work), counts)
+    except vms.BenchError as error:
+        print(f"\n{error}\nNothing was written; the servers are removed.", file=sys.stderr)
+        return 1
+    text = document(found, load)
+    if not quick:
+        DOCUMENT.write_text(text, encoding="utf-8")
+        picture(found)
+    print(f"\n{text}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
