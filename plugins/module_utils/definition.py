@@ -24,6 +24,7 @@ SIZE = re.compile(r"[1-9][0-9]*[km]?")
 MEMORY = re.compile(r"[1-9][0-9]*[KMGT]|[1-9][0-9]?%|100%|infinity")
 URL_PREFIX = re.compile(r"/[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*")
 URL_PATH = re.compile(r"/[A-Za-z0-9._~/%-]*(\?[A-Za-z0-9._~/%&=-]*)?")
+MOUNT = re.compile(rf"/|{URL_PREFIX.pattern}")
 BALANCE = re.compile("least_conn|hash|cookie")
 PYTHON = re.compile(r"3\.([0-9]{1,2})(\.[0-9]{1,2})?")
 OLDEST_PYTHON = 10
@@ -52,6 +53,11 @@ SPEC: dict[str, dict[str, Any]] = {
         "elements": "str",
         "required": True,
         "description": "Names that the site answers to; all of them are in its certificate.",
+    },
+    "path": {
+        "type": "str",
+        "default": "/",
+        "description": "URL path below which the app answers, such as `/api`, where another app has the rest of its `domains`. The app sees the whole path.",
     },
     "python": {
         "type": "str",
@@ -269,6 +275,7 @@ def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
         ("memory_max", MEMORY, "must be a size for systemd, such as 512M, 2G, 80% or infinity"),
         ("body_size", SIZE, "must be a number of bytes, or one with k or m, such as 10m"),
         ("health_path", URL_PATH, "must be a path of the app, such as /healthz"),
+        ("path", MOUNT, "must be / or a path below which the app answers, such as /api"),
         ("balance", BALANCE, "must be least_conn, hash or cookie"),
     )
     for key, pattern, rule in patterns:
@@ -286,6 +293,8 @@ def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
     for prefix, directory in app["static"].items():
         if not isinstance(prefix, str) or not URL_PREFIX.fullmatch(prefix):
             problems.append(f"{where}: '{prefix}' in 'static' must be a URL prefix such as /static.")
+        elif not f"{prefix}/".startswith(app["path"].rstrip("/") + "/"):
+            problems.append(f"{where}: '{prefix}' in 'static' is not below the app's 'path', {app['path']}.")
         if not _inside(directory) or not re.fullmatch(r"[\w./@+-]+", directory):
             problems.append(f"{where}: '{directory}' in 'static' must be a directory inside the source.")
         elif any(f"{directory}/".startswith(f"{shared}/") or f"{shared}/".startswith(f"{directory}/") for shared in app["shared"]):
@@ -299,6 +308,10 @@ def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
         for other in app["shared"]:
             if directory.startswith(f"{other}/"):
                 problems.append(f"{where}: '{directory}' in 'shared' lies in '{other}', which is shared as a whole; remove it.")
+    if app["path"] != "/" and not f"{app['health_path']}/".startswith(f"{app['path']}/"):
+        problems.append(f"{where}: 'health_path' is '{app['health_path']}', which is not below the app's 'path', {app['path']}.")
+    if app["path"] != "/" and app["certificate"]:
+        problems.append(f"{where}: an app with a 'path' has the certificate of the app that has the rest of its domains; remove 'certificate'.")
     if bool(app["certificate"]) != bool(app["certificate_key"]):
         problems.append(f"{where}: 'certificate' and 'certificate_key' go together.")
     return problems
@@ -339,6 +352,27 @@ def _complete(app: Mapping[str, Any], directory: str) -> dict[str, Any]:
     return whole
 
 
+def _check_together(apps: list[dict[str, Any]]) -> list[str]:
+    """What the apps of a server must not have in common, and what those with a path must."""
+    problems = []
+    names: set[str] = set()
+    owners: dict[tuple[str, str], str] = {}
+    for app in apps:
+        if app["name"] in names:
+            problems.append(f"two apps have the name '{app['name']}'; every app needs its own.")
+        names.add(app["name"])
+        for domain in app["domains"]:
+            place = domain if app["path"] == "/" else f"{domain}{app['path']}"
+            if (domain, app["path"]) in owners:
+                kind, other = "domain" if app["path"] == "/" else "path", owners[domain, app["path"]]
+                problems.append(f"the {kind} '{place}' is claimed twice: by '{other}' and by '{app['name']}'.")
+            owners[domain, app["path"]] = app["name"]
+    for app in apps:
+        if app["path"] != "/" and not any(root["path"] == "/" and set(root["domains"]) == set(app["domains"]) for root in apps):
+            problems.append(f"app '{app['name']}': with 'path' {app['path']}, its 'domains' must be just those of an app without a 'path'.")
+    return problems
+
+
 def select(apps: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
     """The app of that name, as a list; all of them without a name.
 
@@ -374,16 +408,7 @@ def normalise(apps: Any, directory: str, sources: bool = True) -> list[dict[str,
             found = _check_values(complete, where) + _check_environment(complete, where) or (_check_files(complete, where) if sources else [])
             whole.append(complete)
         problems += found
-    names: set[str] = set()
-    domains: dict[str, str] = {}
-    for app in whole:
-        if app["name"] in names:
-            problems.append(f"two apps have the name '{app['name']}'; every app needs its own.")
-        names.add(app["name"])
-        for domain in app["domains"]:
-            if domain in domains:
-                problems.append(f"the domain '{domain}' is claimed twice: by '{domains[domain]}' and by '{app['name']}'.")
-            domains[domain] = app["name"]
+    problems += _check_together(whole)
     if problems:
         raise DefinitionError(problems)
     return whole

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-# The format `plainstack` of nginx.conf: status, then at its end the site's name, the time of the request and the app's own
-LINE = re.compile(r'" (?P<status>\d{3}) \d+ ".*" ".*" (?P<host>\S+) [\d.]+ (?P<seconds>[\d.]+|-)')
+# The format `plainstack` of nginx.conf: status, then at its end the time that the app has taken, and its socket
+LINE = re.compile(r'" (?P<status>\d{3}) \d+ ".*" ".*" \S+ [\d.]+ (?P<seconds>[\d.]+) unix:/srv/(?P<app>[^/]+)/live\.sock')
 ENOUGH = 20  # requests without which nobody is judged
 MORE_ERRORS = 0.01  # share of answers 5xx that a canary may have more than the rest
 SLOWER, SLOWER_BY = 1.5, 0.1  # the canary's p95 may be so many times the rest's, and so many seconds more
@@ -28,13 +28,12 @@ class Traffic:
         return self.errors / self.requests if self.requests else 0.0
 
 
-def read(lines: Iterable[str], domains: Iterable[str]) -> Traffic:
-    """What lines of the log say about a site; files that nginx serves itself do not count."""
-    names = frozenset(domains)
+def read(lines: Iterable[str], app: str) -> Traffic:
+    """What lines of the log say about an app; files that nginx serves itself do not count."""
     statuses, seconds = [], []
     for line in lines:
         found = LINE.search(line)
-        if found and found["host"] in names and found["seconds"] != "-":
+        if found and found["app"] == app:
             statuses.append(int(found["status"]))
             seconds.append(float(found["seconds"]))
     seconds.sort()

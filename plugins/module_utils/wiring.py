@@ -47,9 +47,27 @@ def _certificate(app: Mapping[str, Any], follows: bool) -> dict[str, str]:
     return {"certificate": f"{directory}/fullchain.pem", "certificate_key": f"{directory}/privkey.pem"}
 
 
-def _site(app: Mapping[str, Any], follows: bool) -> dict[str, Any]:
-    keys = ("name", "timeout", "body_size")
-    return {**{key: app[key] for key in keys}, "domains": list(app["domains"]), **_certificate(app, follows)}
+def _backend(app: Mapping[str, Any], servers: Sequence[str] | None) -> dict[str, Any]:
+    """Where nginx finds an app: on this host, or on other servers."""
+    name = app["name"]
+    found: dict[str, Any] = {key: app[key] for key in ("name", "path", "timeout", "body_size")}
+    if servers is not None:
+        return {**found, "servers": list(servers), "balance": app["balance"]}
+    # A page of the release before still gets its files: their names have a digest, or the live release's count. And one of the
+    # release to come, which another server of the fleet may have live a moment earlier
+    roots = [f"/srv/{name}/live/.static", *(f"/srv/{name}/before/{place}/.static" for place in range(app["keep_releases"] + 1))]
+    return {**found, "socket": f"/srv/{name}/live.sock", "static": list(app["static"]), "static_roots": roots}
+
+
+def _sites(apps: Sequence[Mapping[str, Any]], follows: bool, servers: Sequence[str] | None) -> list[dict[str, Any]]:
+    """A site for each app that has the whole of its domains; those below a path of them come with it."""
+    found = []
+    for app in apps:
+        if app["path"] == "/":
+            below = [other for other in apps if other["path"] != "/" and set(other["domains"]) == set(app["domains"])]
+            site = {**_backend(app, servers), "domains": list(app["domains"]), **_certificate(app, follows)}
+            found.append({**site, "below": [_backend(other, servers) for other in below]})
+    return found
 
 
 def sites(apps: Sequence[Mapping[str, Any]], follows: bool = False) -> list[dict[str, Any]]:
@@ -57,21 +75,7 @@ def sites(apps: Sequence[Mapping[str, Any]], follows: bool = False) -> list[dict
 
     :param follows: whether another host obtains the certificates.
     """
-    found = []
-    for app in apps:
-        name = app["name"]
-        # A page of the release before still gets its files: their names have a digest, or the live release's count. And one of the
-        # release to come, which another server of the fleet may have live a moment earlier
-        roots = [f"/srv/{name}/live/.static", *(f"/srv/{name}/before/{place}/.static" for place in range(app["keep_releases"] + 1))]
-        found.append(
-            {
-                **_site(app, follows),
-                "socket": f"/srv/{name}/live.sock",
-                "static": list(app["static"]),
-                "static_roots": roots,
-            }
-        )
-    return found
+    return _sites(apps, follows, None)
 
 
 def balanced_sites(apps: Sequence[Mapping[str, Any]], servers: Sequence[str], follows: bool = False) -> list[dict[str, Any]]:
@@ -79,12 +83,12 @@ def balanced_sites(apps: Sequence[Mapping[str, Any]], servers: Sequence[str], fo
 
     :param servers: addresses of the app servers that take traffic.
     """
-    return [{**_site(app, follows), "servers": list(servers), "balance": app["balance"]} for app in apps]
+    return _sites(apps, follows, servers)
 
 
 def certificates(apps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The certificates that the role certbot is to obtain: of every app that has none of its own."""
-    return [{"name": app["name"], "domains": list(app["domains"])} for app in apps if not app["certificate"]]
+    return [{"name": app["name"], "domains": list(app["domains"])} for app in apps if not app["certificate"] and app["path"] == "/"]
 
 
 def addresses(hosts: Iterable[str], variables: Mapping[str, Mapping[str, Any]]) -> list[str]:

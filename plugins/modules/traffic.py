@@ -1,20 +1,19 @@
 #!/usr/bin/python
-"""What the visitors of a site meet on this host."""
+"""What the visitors of an app meet on this host."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: traffic
-short_description: What the visitors of a site meet on this host
+short_description: What the visitors of an app meet on this host
 version_added: "0.1.0"
 description:
   - Waits, then reads from nginx's access log how many requests the app has answered meanwhile, how many with an error, and how fast.
 author: Plainstack contributors
 options:
-  domains:
-    description: Names of the site.
-    type: list
-    elements: str
+  app:
+    description: Name of the app.
+    type: str
     required: true
   seconds:
     description: How long to wait.
@@ -32,9 +31,9 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Watch the site for a minute
+- name: Watch the app for a minute
   plainstack.web.traffic:
-    domains: [hello.example.com]
+    app: hello
     seconds: 60
   register: traffic
 """
@@ -81,7 +80,7 @@ def since(path: str, file: int, offset: int) -> Iterator[str]:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "domains": {"type": "list", "elements": "str", "required": True},
+            "app": {"type": "str", "required": True},
             "seconds": {"type": "int", "required": True},
             "log": {"type": "path", "default": "/var/log/nginx/access.log"},
         },
@@ -95,7 +94,7 @@ def main() -> None:
         file, offset = 0, 0
     if not module.check_mode:
         time.sleep(module.params["seconds"])
-    module.exit_json(changed=False, **asdict(read(since(path, file, offset), module.params["domains"])))
+    module.exit_json(changed=False, **asdict(read(since(path, file, offset), module.params["app"])))
 
 
 if __name__ == "__main__":

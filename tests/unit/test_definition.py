@@ -165,6 +165,28 @@ def test_two_apps_of_one_name_or_domain(second: dict[str, Any], message: str, tm
     assert problems([app(), app(**second)], tmp_path) == [message]
 
 
+API = {"name": "api", "path": "/api", "health_path": "/api/healthz"}
+
+
+def test_an_app_on_a_path_of_another(tmp_path: Path) -> None:
+    assert problems([app(), app(**API), app(name="docs", path="/docs", health_path="/docs")], tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("apps", "message"),
+    [
+        ([API], "app 'api': with 'path' /api, its 'domains' must be just those of an app without a 'path'."),
+        ([{}, {**API, "domains": ["other.example.com"]}], "app 'api': with 'path' /api, its 'domains' must be just those of an app without a 'path'."),
+        ([{}, {**API, "path": "api", "health_path": "/"}], "app 'api': 'path' is 'api'; it must be / or a path below which the app answers, such as /api."),
+        ([{}, {**API, "static": {"/static": "static"}}], "app 'api': '/static' in 'static' is not below the app's 'path', /api."),
+        ([{}, {**API, "health_path": "/apis"}], "app 'api': 'health_path' is '/apis', which is not below the app's 'path', /api."),
+        ([{}, API, {**API, "name": "second"}], "the path 'hello.example.com/api' is claimed twice: by 'api' and by 'second'."),
+    ],
+)
+def test_a_path_belongs_to_one_app_of_a_site(apps: list[dict[str, Any]], message: str, tmp_path: Path) -> None:
+    assert problems([app(**one) for one in apps], tmp_path) == [message]
+
+
 def test_defaults_are_filled_in(tmp_path: Path) -> None:
     [whole] = normalise([app()], str(tmp_path))
     assert whole == {
@@ -193,6 +215,7 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         "confirm_seconds": 2,
         "keep_releases": 5,
         "balance": "least_conn",
+        "path": "/",
         "certificate": None,
         "certificate_key": None,
     }

@@ -10,19 +10,19 @@ from ansible_collections.plainstack.web.plugins.module_utils.traffic import Traf
 from ansible_collections.plainstack.web.plugins.modules import traffic
 
 
-def line(status: int = 200, seconds: str = "0.010", host: str = "hello.test", agent: str = "curl") -> str:
-    return f'10.0.0.1 - - [22/Nov/2026:10:00:00 +0000] "GET / HTTP/1.1" {status} 12 "-" "{agent}" {host} 0.020 {seconds} unix:/srv/hello/live.sock\n'
+def line(status: int = 200, seconds: str = "0.010", app: str = "hello", agent: str = "curl") -> str:
+    return f'10.0.0.1 - - [22/Nov/2026:10:00:00 +0000] "GET / HTTP/1.1" {status} 12 "-" "{agent}" hello.test 0.020 {seconds} unix:/srv/{app}/live.sock\n'
 
 
 def test_read() -> None:
-    lines = [line(), line(502, "0.300"), line(500, "0.020", agent='a" 599 1 "b'), line(host="other.test"), line(seconds="-"), "nonsense\n"]
-    assert read(lines, ["hello.test"]) == Traffic(3, 2, 0.3)
-    assert read([], ["hello.test"]) == Traffic(0, 0, 0.0)
+    lines = [line(), line(502, "0.300"), line(500, "0.020", agent='a" 599 1 "b'), line(app="other"), line(seconds="-"), "nonsense\n"]
+    assert read(lines, "hello") == Traffic(3, 2, 0.3)
+    assert read([], "hello") == Traffic(0, 0, 0.0)
 
 
 def test_p95_leaves_out_the_slowest_of_twenty() -> None:
-    assert read([*[line()] * 19, line(seconds="9.0")], ["hello.test"]).p95 == 0.01
-    assert read([*[line()] * 18, *[line(seconds="9.0")] * 2], ["hello.test"]).p95 == 9.0
+    assert read([*[line()] * 19, line(seconds="9.0")], "hello").p95 == 0.01
+    assert read([*[line()] * 18, *[line(seconds="9.0")] * 2], "hello").p95 == 9.0
 
 
 def test_together() -> None:
@@ -63,7 +63,7 @@ def test_only_what_is_written_meanwhile_counts(tmp_path: Path, monkeypatch: pyte
         log.write_text(line(502), encoding="utf-8")
 
     monkeypatch.setattr(time, "sleep", sleep)
-    with patch_module_args({"domains": ["hello.test"], "seconds": 7, "log": str(log)}), pytest.raises(SystemExit):
+    with patch_module_args({"app": "hello", "seconds": 7, "log": str(log)}), pytest.raises(SystemExit):
         traffic.main()
     result = json.loads(capsys.readouterr().out)
     assert (result["requests"], result["errors"], result["p95"]) == (4, 1, 0.01)

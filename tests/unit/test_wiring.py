@@ -31,6 +31,7 @@ APP: dict[str, Any] = {
     "confirm_seconds": 2,
     "keep_releases": 2,
     "balance": "least_conn",
+    "path": "/",
     "certificate": None,
     "certificate_key": None,
 }
@@ -77,6 +78,8 @@ def test_sites() -> None:
         "static_roots": ["/srv/hello/live/.static", *(f"/srv/hello/before/{place}/.static" for place in (0, 1, 2))],
         "timeout": 30,
         "body_size": "10m",
+        "path": "/",
+        "below": [],
     }
     assert (own["certificate"], own["certificate_key"]) == ("/etc/nginx/certificates/own.pem", "/etc/nginx/certificates/own.key")
 
@@ -103,7 +106,21 @@ def test_balanced_sites() -> None:
         "certificate_key": "/etc/letsencrypt/live/hello/privkey.pem",
         "timeout": 30,
         "body_size": "10m",
+        "path": "/",
+        "below": [],
     }
+
+
+def test_an_app_on_a_path_comes_with_the_site_of_its_domains() -> None:
+    api = {**APP, "name": "api", "path": "/api", "domains": APP["domains"][::-1], "static": {"/api/static": "static"}, "timeout": 60}
+    other = {**APP, "name": "other", "domains": ["other.example.com"]}
+    site, alone = sites([api, APP, other])
+    assert (site["name"], alone["name"], alone["below"]) == ("hello", "other", [])
+    [below] = site["below"]
+    assert (below["name"], below["path"], below["socket"], below["timeout"]) == ("api", "/api", "/srv/api/live.sock", 60)
+    assert "certificate" not in below
+    assert balanced_sites([api, APP], ["10.0.0.1"])[0]["below"][0]["servers"] == ["10.0.0.1"]
+    assert [one["name"] for one in certificates([api, APP, other])] == ["hello", "other"]
 
 
 def test_addresses() -> None:
