@@ -308,7 +308,7 @@ def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
         for other in app["shared"]:
             if directory.startswith(f"{other}/"):
                 problems.append(f"{where}: '{directory}' in 'shared' lies in '{other}', which is shared as a whole; remove it.")
-    if app["path"] != "/" and not f"{app['health_path']}/".startswith(f"{app['path']}/"):
+    if app["path"] != "/" and MOUNT.fullmatch(app["path"]) and not f"{app['health_path']}/".startswith(f"{app['path']}/"):
         problems.append(f"{where}: 'health_path' is '{app['health_path']}', which is not below the app's 'path', {app['path']}.")
     if app["path"] != "/" and app["certificate"]:
         problems.append(f"{where}: an app with a 'path' has the certificate of the app that has the rest of its domains; remove 'certificate'.")
