@@ -34,7 +34,7 @@ HOSTS = yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))
 NAME = "hello.fleet.test"
 BALANCERS, SERVERS = ("lb1", "lb2"), ("app1", "app2", "app3")
 KINDS = (Kind("GET", True, 0.02), Kind("POST", True, 0.02), Kind("GET", False, 0.06), Kind("POST", False, 0.06))
-PARTS = 15
+PARTS = 16
 SKEW = 1.5  # seconds from the first switch of a rollout to its last
 
 
@@ -199,13 +199,16 @@ def test_an_app_server_refuses_everybody_but_the_balancers(fleet: Fleet, server:
 
 
 def test_deploy(fleet: Fleet) -> None:
+    """And the migration is run once for all of them."""
     before = fleet.live()
     fleet.change("deploy")
+    fleet.site.app["migrate"] = 'echo "$PLAINSTACK_RELEASE" >> "$PLAINSTACK_SHARED/migrated"'
     with fleet.part("deploy"):
         run = fleet.site.deploy()
     fleet.rolled_out(run)
     assert fleet.live() != before
     assert fleet.skew(run) <= SKEW
+    assert [line for name in SERVERS for line in VMS[name].do("cat /srv/hello/shared/migrated || :").split()] == list(fleet.live())
 
 
 def test_the_same_again_changes_nothing(fleet: Fleet) -> None:
@@ -277,6 +280,23 @@ def test_a_canary_that_is_slower_than_the_rest(fleet: Fleet) -> None:
         run = fleet.site.deploy("-e", "canary=34%", "-e", "canary_seconds=6")
     check_message(run, "does worse on app1, app2 than what the rest serves", "95 of 100 requests took up to 0.7", "nothing is rolled out")
     assert fleet.live() == before
+
+
+def test_a_run_that_is_killed_in_the_middle_is_finished_by_the_next(fleet: Fleet) -> None:
+    """All have switched, and none is confirmed yet."""
+    shutil.copy(ROOT / "app_example" / "wsgi.py", fleet.site.source / "wsgi.py")
+    before = fleet.live()
+    fleet.change("killed")
+    fleet.site.app["confirm_seconds"] = 8
+    with fleet.part("deploy that is killed after the switch, and repeated"):
+        run = fleet.site.start("deploy.yml")
+        wait("the switch", lambda: not fleet.live() & before, 60)
+        run.kill()
+        run.wait()
+        del fleet.site.app["confirm_seconds"]
+        again = fleet.site.deploy()
+    fleet.rolled_out(again)
+    assert not fleet.live() & before
 
 
 def test_a_canary_that_does_well(fleet: Fleet) -> None:
