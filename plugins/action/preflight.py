@@ -53,9 +53,9 @@ class ActionModule(ActionBase):
         except AnsibleConnectionFailure as error:
             if boolean(self._task.args.get("allow_unreachable", False)):
                 return {"changed": False, "left_out": True, "warnings": [f"{host} cannot be reached and is left out: {error}"]}
+            hint = "" if purpose == "upgrade" else " Of several servers, -e allow_unreachable=true leaves it out."
             return self._failed(
-                f"{host} cannot be reached: {error}\n{where}\nNext: '{ssh}' must log in without a question; then run the same command again. "
-                "Of several servers, deploy.yml and scale.yml leave it out with -e allow_unreachable=true."
+                f"{host} cannot be reached: {error}\n{where}\nNext: '{ssh}' must log in without a question; then run the same command again.{hint}"
             )
         except AnsibleError as error:  # a wrong or missing password for sudo is noticed before the module runs
             result = {"failed": True, "msg": str(error)}

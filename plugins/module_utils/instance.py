@@ -151,6 +151,13 @@ def _offer_files(work: Work, identifier: str) -> None:
         work.warn(f"The static files of the release {identifier} are not reachable before it is live: {error}")
 
 
+def _withdraw_files(app: App, identifier: str) -> None:
+    """The release has gone live, or never will."""
+    offered = f"{app.before}/0"
+    if os.path.lexists(offered) and os.readlink(offered) == app.release(identifier):
+        os.unlink(offered)
+
+
 def discard(app: App, identifier: str) -> None:
     """Stop an instance that has no traffic, at once, and remove its release unless it has been live before.
 
@@ -162,9 +169,7 @@ def discard(app: App, identifier: str) -> None:
     systemd.systemctl("kill", "--signal=KILL", service, check=False)
     systemd.systemctl("stop", service, check=False)
     systemd.systemctl("reset-failed", service, listener, check=False)
-    offered = f"{app.before}/0"
-    if os.path.lexists(offered) and os.readlink(offered) == app.release(identifier):
-        os.unlink(offered)
+    _withdraw_files(app, identifier)
     if not app.story(identifier).get("sequence"):
         app.remove(identifier)
 
@@ -180,7 +185,7 @@ def keep_old_files(work: Work, identifier: str, count: int) -> None:
     wanted = {str(place): app.release(old) for place, old in enumerate(state.with_old_files(look(app), identifier, count), 1)}
     try:
         make_directory(app.before)
-        for name in set(os.listdir(app.before)) - set(wanted):
+        for name in set(os.listdir(app.before)) - {*wanted, "0"}:
             os.unlink(f"{app.before}/{name}")
         for name, target in wanted.items():
             if not os.path.lexists(f"{app.before}/{name}") or os.readlink(f"{app.before}/{name}") != target:
@@ -236,6 +241,7 @@ def switch(work: Work, identifier: str, event: str, keep: int) -> tuple[bool, st
     if before != identifier or os.path.realpath(app.live) != app.release(identifier):
         _point(app, identifier)
         changed = True
+    _withdraw_files(app, identifier)
     return changed, before if before != identifier else ""
 
 

@@ -30,17 +30,18 @@ def canary(hosts: Sequence[str], wanted: str) -> list[str]:
 
 
 def reference(hosts: Sequence[str], variables: Mapping[str, Mapping[str, Any]], name: str) -> str:
-    """The host that has what the fleet has live: the release that most have, and of two equally frequent ones the one that went live last.
+    """The host that has what the fleet has live: the release that went live last, by a deploy or a rollback that was confirmed.
+
+    Not what most have: they may have been down meanwhile.
 
     :param variables: of each host, `plainstack_live`, what the module `live` returned.
     :raises RolloutError: when none has a release, or none has the archive of it.
     """
     lives = {host: variables[host]["plainstack_live"]["apps"][name] for host in hosts}
-    ids = [live["id"] for live in lives.values() if live["id"]]
-    if not ids:
-        raise RolloutError(f"{name}: no server has a release that others could get. Nothing was touched.\nNext: ansible-playbook deploy.yml")
-    last = {live["id"]: live["story"].get("went_live", "") for live in lives.values() if live["id"]}
-    wanted = max(set(ids), key=lambda one: (ids.count(one), last[one], one))
+    good = [live for live in lives.values() if live["id"] and live["story"].get("verdict") == "good"]
+    if not good:
+        raise RolloutError(f"{name}: no server has a confirmed release that others could get. Nothing was touched.\nNext: ansible-playbook deploy.yml")
+    wanted = max(good, key=lambda live: (live["story"].get("went_live", ""), live["id"]))["id"]
     found = next((host for host, live in lives.items() if live["id"] == wanted and live["archive"]), "")
     if not found:
         raise RolloutError(

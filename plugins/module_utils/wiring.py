@@ -38,13 +38,17 @@ def release_config(app: Mapping[str, Any], version: str) -> dict[str, Any]:
     return {**{key: app[key] for key in OF_THE_RELEASE}, "plainstack": version}
 
 
-def _certificate(app: Mapping[str, Any], follows: bool) -> dict[str, str]:
-    """Where the certificate of an app lies: its own, one that this host obtains, or one that it fetches from the host that does."""
+def _certificate(app: Mapping[str, Any], follows: bool) -> dict[str, Any]:
+    """Where the certificate of an app lies: its own, one that this host obtains, or one that it fetches from the host that does.
+
+    When that job changes hands, what the host has in the other place is good until it has it in the right one.
+    """
     name = app["name"]
     if app["certificate"]:
         return {"certificate": f"/etc/nginx/certificates/{name}.pem", "certificate_key": f"/etc/nginx/certificates/{name}.key"}
-    directory = f"/var/lib/plainstack/certificates/{name}" if follows else f"/etc/letsencrypt/live/{name}"
-    return {"certificate": f"{directory}/fullchain.pem", "certificate_key": f"{directory}/privkey.pem"}
+    directories = [f"/etc/letsencrypt/live/{name}", f"/var/lib/plainstack/certificates/{name}"]
+    wanted, instead = ({"certificate": f"{one}/fullchain.pem", "certificate_key": f"{one}/privkey.pem"} for one in directories[:: -1 if follows else 1])
+    return {**wanted, "instead": instead}
 
 
 def _backend(app: Mapping[str, Any], servers: Sequence[str] | None) -> dict[str, Any]:
@@ -113,10 +117,16 @@ def issuer(host: str, edges: Sequence[str], variables: Mapping[str, Mapping[str,
     """Name of the host that obtains the certificates of a host: the first of those that have the same sites; itself where there is none to obtain.
 
     :param edges: the hosts that clients connect to, in the order of the inventory.
-    :param variables: of each host, with its apps as `normalise` returns them in `plainstack_apps`.
+    :param variables: of each host, with the `apps` of its inventory.
     """
 
     def names(one: str) -> list[tuple[str, list[str]]]:
-        return [(item["name"], sorted(item["domains"])) for item in certificates(variables[one].get("plainstack_apps", []))]
+        apps = [{"certificate": None, "path": "/", **app} for app in variables[one].get("apps", [])]
+        return [(item["name"], sorted(item["domains"])) for item in certificates(apps)]
 
     return next((one for one in edges if names(host) and names(one) == names(host)), host)
+
+
+def sharers(host: str, edges: Sequence[str], variables: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Names of the hosts that have the certificates of the same host as this one, itself too; arguments as of `issuer`."""
+    return [one for one in edges if issuer(one, edges, variables) == issuer(host, edges, variables)]

@@ -167,7 +167,12 @@ def reach(work: Work, given: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
             seconds = given["confirm_seconds"] if given["through_nginx"] else -1
             return confirm(work, identifier, given["event"], before, seconds, keep), {}
         case "undone":
-            return undo(work, identifier, before, keep, given["reason"]), {}
+            changed = undo(work, identifier, before, keep, given["reason"])
+            if before and work.app.live_id() == identifier:
+                raise InstanceError(
+                    f"{work.app.name}: {identifier} stays live: {before}, which was before it, does not run any more.\nNext: deploy a good release."
+                )
+            return changed, {}
     cut = retire(work, given["drain_timeout"], max(0.0, uptime() - given["since"]) if given["since"] else 0)
     result = {"retired": list(cut), "cut": sum(cut.values()), "pruned": prune(work.app, keep)}
     finish(work)

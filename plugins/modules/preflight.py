@@ -72,6 +72,10 @@ left_out:
   description: That the host could not be reached, and is to be left out of the run.
   returned: always
   type: bool
+shares:
+  description: Whether other hosts fetch certificates from it.
+  returned: success
+  type: bool
 firewall:
   description: Whether the host has rules of P(plainstack.web.firewall#role).
   returned: success
@@ -192,7 +196,8 @@ def main() -> None:
     if given["holder"] and not module.check_mode:
         run = take_locks(module)
     firewall = os.path.exists("/etc/plainstack/firewall.nft")
-    module.exit_json(changed=False, memory_mb=host.memory_mb, disk_mb=host.disk_mb, run=run, left_out=False, firewall=firewall)
+    shares = os.path.isdir("/var/lib/plainstack/shared-certificates")
+    module.exit_json(changed=False, memory_mb=host.memory_mb, disk_mb=host.disk_mb, run=run, left_out=False, firewall=firewall, shares=shares)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ def test_no_canary(wanted: str) -> None:
         canary(HOSTS, wanted)
 
 
-def live(identifier: str, went_live: str = "", archive: str = "/x.tar.gz") -> dict[str, Any]:
-    story = {"went_live": went_live} if identifier else {}
+def live(identifier: str, went_live: str = "", archive: str = "/x.tar.gz", verdict: str = "good") -> dict[str, Any]:
+    story = {"went_live": went_live, "verdict": verdict} if identifier else {}
     return {"plainstack_live": {"apps": {"hello": {"id": identifier, "story": story, "archive": archive}}}}
 
 
@@ -29,11 +29,12 @@ def live(identifier: str, went_live: str = "", archive: str = "/x.tar.gz") -> di
     [
         ([live("1")], "a"),
         ([live(""), live("1")], "b"),
-        # The lagging one is the exception
-        ([live("1"), live("2"), live("2")], "b"),
-        ([live("2"), live("1"), live("1")], "b"),
-        # Of two the one that went live last, whatever its id is
+        # Two of three were down when it went live
+        ([live("1", "2026-01-01"), live("1", "2026-01-01"), live("2", "2026-01-02")], "c"),
+        # A rollback went live last, whatever its id is
         ([live("2", "2026-01-01"), live("1", "2026-01-02")], "b"),
+        ([live("1", "2026-01-01"), live("2", "2026-01-02", verdict="bad")], "a"),
+        ([live("1", "2026-01-01"), live("2", "2026-01-02", verdict="")], "a"),
         # Built by an older version there, rebuilt here
         ([live("1", archive=""), live("1")], "b"),
     ],
@@ -43,7 +44,7 @@ def test_reference(lives: list[dict[str, Any]], wanted: str) -> None:
     assert reference(hosts, dict(zip(hosts, lives, strict=True)), "hello") == wanted
 
 
-@pytest.mark.parametrize(("lives", "message"), [([live("")], "no server has a release"), ([live("1", archive="")], "built by an older version")])
+@pytest.mark.parametrize(("lives", "message"), [([live("")], "no server has a confirmed release"), ([live("1", archive="")], "built by an older version")])
 def test_no_reference(lives: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(RolloutError, match=message):
         reference(["a"], {"a": lives[0]}, "hello")

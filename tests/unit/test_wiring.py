@@ -3,7 +3,16 @@
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.wiring import WiringError, addresses, balanced_sites, certificates, issuer, release_config, sites
+from ansible_collections.plainstack.web.plugins.module_utils.wiring import (
+    WiringError,
+    addresses,
+    balanced_sites,
+    certificates,
+    issuer,
+    release_config,
+    sharers,
+    sites,
+)
 
 APP: dict[str, Any] = {
     "name": "hello",
@@ -80,6 +89,11 @@ def test_sites() -> None:
         "body_size": "10m",
         "path": "/",
         "below": [],
+        # What the host obtained or fetched when the job was another one's
+        "instead": {
+            "certificate": "/var/lib/plainstack/certificates/hello/fullchain.pem",
+            "certificate_key": "/var/lib/plainstack/certificates/hello/privkey.pem",
+        },
     }
     assert (own["certificate"], own["certificate_key"]) == ("/etc/nginx/certificates/own.pem", "/etc/nginx/certificates/own.key")
 
@@ -92,6 +106,8 @@ def test_a_host_that_fetches_its_certificates_has_them_elsewhere() -> None:
     """certbot owns its directory, and may take the job over one day."""
     site, own = sites([APP, OWN], True)
     assert site["certificate"] == "/var/lib/plainstack/certificates/hello/fullchain.pem"
+    assert site["instead"]["certificate"] == "/etc/letsencrypt/live/hello/fullchain.pem"
+    assert "instead" not in own
     assert own["certificate"] == "/etc/nginx/certificates/own.pem"
 
 
@@ -108,6 +124,11 @@ def test_balanced_sites() -> None:
         "body_size": "10m",
         "path": "/",
         "below": [],
+        # What the host obtained or fetched when the job was another one's
+        "instead": {
+            "certificate": "/var/lib/plainstack/certificates/hello/fullchain.pem",
+            "certificate_key": "/var/lib/plainstack/certificates/hello/privkey.pem",
+        },
     }
 
 
@@ -137,14 +158,15 @@ def test_the_first_host_with_the_same_sites_obtains_the_certificates() -> None:
     other = {**APP, "domains": ["other.example.com"]}
     turned = {**APP, "domains": APP["domains"][::-1]}
     hosts: dict[str, Any] = {
-        "a": {"plainstack_apps": [APP, OWN]},
-        "b": {"plainstack_apps": [turned]},
-        "c": {"plainstack_apps": [other]},
-        "d": {"plainstack_apps": [other]},
+        "a": {"apps": [APP, OWN]},
+        "b": {"apps": [turned]},
+        "c": {"apps": [other]},
+        "d": {"apps": [other]},
     }
     assert [issuer(host, list(hosts), hosts) for host in hosts] == ["a", "a", "c", "c"]
+    assert [sharers(host, list(hosts), hosts) for host in hosts] == [["a", "b"], ["a", "b"], ["c", "d"], ["c", "d"]]
 
 
 def test_nobody_obtains_what_is_there_already() -> None:
-    hosts = {"a": {"plainstack_apps": [OWN]}, "b": {"plainstack_apps": [OWN]}}
+    hosts = {"a": {"apps": [OWN]}, "b": {"apps": [OWN]}}
     assert [issuer(host, list(hosts), hosts) for host in hosts] == ["a", "b"]

@@ -231,7 +231,7 @@ def test_a_release_that_fails_its_gate_on_one_server(fleet: Fleet) -> None:
     fleet.site.edit("wsgi.py", "create_app()", "create_app()\nif __import__('socket').gethostname() == 'app2':\n    raise SystemExit('no licence')")
     with fleet.part("deploy of a release that fails on one server"):
         run = fleet.site.deploy()
-    check_message(run, "no licence", "app1: nothing is rolled out, because the rollout failed on another server", f"hello {min(before)}")
+    check_message(run, "no licence", "app1: the rollout is undone, because it failed on another server", f"hello {min(before)}")
     assert fleet.live() == before
     for name in fleet.servers:
         state = VMS[name].look()
@@ -261,7 +261,7 @@ app.wsgi_app = outer
     fleet.site.app["confirm_seconds"] = 5
     with fleet.part(f"release that fails on one server after the switch{', with a canary' if canary else ''}"):
         run = fleet.site.deploy(*(["-e", f"canary={canary}", "-e", "canary_seconds=3"] if canary else []))
-    check_message(run, "/healthz answered 500", "nothing is rolled out", f"hello {min(before)}")
+    check_message(run, "/healthz answered 500", "the rollout is undone", f"hello {min(before)}")
     assert fleet.live() == before
     for name in fleet.servers:
         state = VMS[name].look()
@@ -278,7 +278,7 @@ def test_a_canary_that_is_slower_than_the_rest(fleet: Fleet) -> None:
         stream.write("\nimport time\napp.before_request(lambda: time.sleep(0.7))\n")
     with fleet.part("canary that is slower than the rest"):
         run = fleet.site.deploy("-e", "canary=34%", "-e", "canary_seconds=6")
-    check_message(run, "does worse on app1, app2 than what the rest serves", "95 of 100 requests took up to 0.7", "nothing is rolled out")
+    check_message(run, "does worse on app1, app2 than what the rest serves", "95 of 100 requests took up to 0.7", "the rollout is undone")
     assert fleet.live() == before
 
 
