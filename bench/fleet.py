@@ -171,20 +171,23 @@ def document(found: dict[int, tuple[Cost, Cost]], load: float) -> str:
     cores = os.cpu_count() or 1
     return f"""# What a fleet costs
 
-Written by `make bench-fleet` on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}: a deploy of a one-line change and one without a change, to so many servers at once,
-with as many `forks` as servers. Seconds; the controller's CPU is that of `ansible-playbook` and all that it started.
+Written by `make bench-fleet` on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}: a deploy of a one-line change and one without a change, to so many
+servers at once, with as many `forks` as servers. Seconds; the controller's CPU is that of `ansible-playbook` and all that it started.
 
 {table("Servers | " + " | ".join(STEPS) + " | change | its CPU | no change | its CPU | controller, MiB", rows)}
 
 ![time and CPU against the number of servers](fleet-cost.png)
 
-{last} servers take {times:.1f} times as long as {first}; {aim(times <= AIM, f"at most {AIM} times")}. *Confirm* has the two seconds for which a release is watched.
+{last} servers take {times:.1f} times as long as {first}; {aim(times <= AIM, f"at most {AIM} times")}.
+*Confirm* has the two seconds for which a release is watched.
 
-- {cores} cores ({machine_of()}); load {load:.1f} before the run. The servers are containers of {MEMORY} MiB on the same machine: they and the controller share its cores, and that is
-  the limit here. What each server adds, {each:.2f} s, is mostly its own work (building, starting, five workers) on cores that real servers bring along.
-- Of it {cpu:.2f} s are the controller's CPU, so with real servers its cores are the limit: 500 servers need about {500 * cpu:.0f} s of CPU, {500 * cpu / 8:.0f} s on eight cores,
-  besides the {fixed:.0f} s that one takes. Its memory grows by {fork:.0f} MiB with each fork: 500 forks need about {(base + 500 * fork) / 1024:.0f} GiB. With fewer forks than servers
-  each step takes several turns, the switch too.
+- {cores} cores ({machine_of()}); load {load:.1f} before the run. The servers are containers of {MEMORY} MiB on the same
+  machine: they and the controller share its cores, and that is the limit here. What each server adds, {each:.2f} s, is
+  in part its own work (building, starting, {WORKERS} workers) on cores that real servers bring along.
+- Of it {cpu:.2f} s are the controller's CPU, so with real servers the controller's cores are the limit: by this line 500 servers need
+  about {500 * cpu:.0f} s of its CPU, {500 * cpu / 8:.0f} s on eight cores, besides the {fixed:.0f} s that the line begins with. Its memory
+  grows by {fork:.0f} MiB with each fork: 500 forks need about {(base + 500 * fork) / 1024:.0f} GiB. With fewer forks than servers each step takes
+  several turns, the switch too.
 """
 
 

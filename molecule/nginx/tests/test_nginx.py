@@ -52,6 +52,25 @@ def test_limits(https: Request, one: str) -> None:
     assert https(one, "/slow", verify=False).status == 504
 
 
+def test_an_app_on_a_path(https: Request, one: str) -> None:
+    """It has what is below its path and nothing beside it, with its own limits and files, and the site's headers."""
+
+    def asked(path: str) -> tuple[str, str]:
+        answer = https(one, path, verify=False)
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        told = json.loads(answer.body)
+        return told["socket"], told["path"]
+
+    for path in ("/api", "/api/", "/api/users?name=a%20b", "/api/static/not-there"):
+        assert asked(path) == ("/run/api.sock", path)
+    for path in ("/", "/apis", "/static/../other"):
+        assert asked(path)[0] == "/run/app.sock"
+    assert https(one, "/api/", "POST", body=b"x" * 2048, verify=False).status == 200
+    assert https(one, "/api/", "POST", body=b"x" * 2049, verify=False).status == 413
+    file = https(one, "/api/static/api.css", verify=False)
+    assert (file.status, file.headers["content-type"]) == (200, "text/css")
+
+
 def test_headers_upward_are_set_never_passed_on(https: Request, one: str) -> None:
     forged = {
         "X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "http", "X-Forwarded-Host": "evil", "X-Real-IP": "6.6.6.6", "Forwarded": "for=6.6.6.6",
