@@ -183,7 +183,7 @@ servers at once, with as many `forks` as servers. Seconds; the controller's CPU 
 
 - {cores} cores ({machine_of()}); load {load:.1f} before the run. The servers are containers of {MEMORY} MiB on the same
   machine: they and the controller share its cores, and that is the limit here. What each server adds, {each:.2f} s, is
-  in part its own work (building, starting, {WORKERS} workers) on cores that real servers bring along.
+  in part its own work (building, starting, its workers) on cores that real servers bring along.
 - Of it {cpu:.2f} s are the controller's CPU, so with real servers the controller's cores are the limit: by this line 500 servers need
   about {500 * cpu:.0f} s of its CPU, {500 * cpu / 8:.0f} s on eight cores, besides the {fixed:.0f} s that the line begins with. Its memory
   grows by {fork:.0f} MiB with each fork: 500 forks need about {(base + 500 * fork) / 1024:.0f} GiB. With fewer forks than servers each step takes

@@ -20,7 +20,8 @@ class Handler(BaseHTTPRequestHandler):
         length = len(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
         if self.path.startswith("/slow"):
             time.sleep(3)
-        body = json.dumps({"headers": dict(self.headers), "length": length, "path": self.path, "socket": sys.argv[1]}).encode() * (500 if self.path == "/large" else 1)
+        told = {"headers": dict(self.headers), "length": length, "path": self.path, "socket": sys.argv[1]}
+        body = json.dumps(told).encode() * (500 if self.path == "/large" else 1)
         self.send_response(500 if self.path == "/broken" else 200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

@@ -54,33 +54,25 @@ def reference(hosts: Sequence[str], variables: Mapping[str, Mapping[str, Any]], 
 def table(hosts: Sequence[str], variables: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> str:
     """What a rollout did, one line for each server and app.
 
-    :param variables: of each host: `plainstack_host`, `plainstack_releases` and, by name of the app, `plainstack_gates` (seconds) and
-        `plainstack_switches` (`before`, `seconds`, `at`).
+    :param variables: of each host, by name of the app: `plainstack_switches` (`id`, `before`, `changed`, `gate` in seconds, `seconds`, `at`).
     """
     rows = [("server", "app", "before", "after", "gate", "switch", "result")]
     moments: list[float] = []
     for host in hosts:
         found = variables[host]
         for name in names:
-            release = found.get("plainstack_releases", {}).get(name)
-            if not release:
+            switch = found.get("plainstack_switches", {}).get(name)
+            if not switch:
                 rows.append((host, name, "?", "?", "-", "-", "left out: cannot be reached"))
                 continue
-            switch = found.get("plainstack_switches", {}).get(name, {})
-            gate = found.get("plainstack_gates", {}).get(name)
-            if switch.get("before") or not release["live"]:
-                result = "canary" if host in found.get("plainstack_canary", []) else "live"
-                moments += [switch.get("at", 0.0)] if result == "live" else []
-            else:
-                result = "unchanged"
-            before = switch.get("before") or (release["id"] if result == "unchanged" else "-")
-            rows.append((host, name, before, release["id"], _seconds(gate), _seconds(switch.get("seconds") if result != "unchanged" else None), result))
+            if not switch["changed"]:
+                rows.append((host, name, switch["id"], switch["id"], "-", "-", "unchanged"))
+                continue
+            result = "canary" if host in found.get("plainstack_canary", []) else "live"
+            moments += [switch["at"]] if result == "live" else []
+            rows.append((host, name, switch["before"] or "-", switch["id"], f"{switch['gate']:.1f} s", f"{switch['seconds']:.1f} s", result))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     if len(moments) > 1:
         lines.append(f"From the first switch to the last: {max(moments) - min(moments):.2f} s.")
     return "\n".join(lines)
-
-
-def _seconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f} s"

@@ -64,9 +64,14 @@ config:
   description: The settings that the release was deployed with, such as C(health_path), C(start_timeout) and C(timeout).
   returned: success
   type: dict
+seconds:
+  description: How long the release took to start and to become healthy.
+  returned: success
+  type: float
 """
 
 import contextlib
+import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.plainstack.web.plugins.module_utils.health import Health
@@ -112,6 +117,7 @@ def main() -> None:
     )
     given = module.params
     app = App(given["app"])
+    began = time.monotonic()
     try:
         asked = target_of(module, app)
         with contextlib.nullcontext() if module.check_mode else step(app, given["run"]) as run:
@@ -131,6 +137,7 @@ def main() -> None:
         live=live,
         revision=story.get("revision", ""),
         config=config,
+        seconds=round(time.monotonic() - began, 2),
         diff={"before": f"{live}\n", "after": f"{target}\n", "before_header": "release", "after_header": "release"},
     )
 

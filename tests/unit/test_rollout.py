@@ -50,13 +50,8 @@ def test_no_reference(lives: list[dict[str, Any]], message: str) -> None:
         reference(["a"], {"a": lives[0]}, "hello")
 
 
-def host(before: str, after: str, at: float, live: bool = False, **facts: Any) -> dict[str, Any]:
-    return {
-        "plainstack_releases": {"hello": {"id": after, "live": live}},
-        "plainstack_switches": {"hello": {"before": before, "seconds": 0.123, "at": at}},
-        **({} if live else {"plainstack_gates": {"hello": 1.5}}),
-        **facts,
-    }
+def host(before: str, after: str, at: float, changed: bool = True) -> dict[str, Any]:
+    return {"plainstack_switches": {"hello": {"id": after, "before": before, "changed": changed, "gate": 1.5, "seconds": 0.123, "at": at}}}
 
 
 def test_table() -> None:
@@ -64,7 +59,7 @@ def test_table() -> None:
         "canary": host("old", "new", 90.0),
         "first": host("old", "new", 100.0),
         "last": host("", "new", 100.75),
-        "same": host("", "new", 0.0, live=True),
+        "same": host("", "new", 0.0, changed=False),
         "gone": {"plainstack_host": {"left_out": True}},
     }
     for found in hosts.values():
