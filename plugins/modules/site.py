@@ -8,7 +8,7 @@ module: site
 short_description: Whether this host's nginx answers for a site
 version_added: "0.1.0"
 description:
-  - Asks this host's nginx for the site over HTTPS, whatever its certificate is.
+  - Asks this host's nginx for the site, whatever its certificate is. Fails where the app is not well.
 author: Plainstack contributors
 options:
   host:
@@ -19,6 +19,10 @@ options:
     description: Path that answers 200 to 399 when the app is well.
     type: str
     required: true
+  tls:
+    description: Whether to ask over HTTPS; an app server behind load balancers speaks HTTP alone.
+    type: bool
+    default: true
   seconds:
     description: How long to ask again when the answer is a bad one.
     type: int
@@ -39,10 +43,11 @@ EXAMPLES = r"""
 RETURN = r"""
 wrong:
   description: What is wrong with the answer; empty when nothing is.
-  returned: success
+  returned: always
   type: str
 """
 
+import socket
 import time
 
 from ansible.module_utils.basic import AnsibleModule
@@ -56,15 +61,23 @@ def main() -> None:
         argument_spec={
             "host": {"type": "str", "required": True},
             "path": {"type": "str", "required": True},
+            "tls": {"type": "bool", "default": True},
             "seconds": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )
-    health = Health(module.params["path"], module.params["host"], PATIENCE)
-    deadline = time.monotonic() + module.params["seconds"]
+    given = module.params
+    health = Health(given["path"], given["host"], PATIENCE, given["tls"])
+    deadline = time.monotonic() + given["seconds"]
     while (wrong := ask_nginx(health, PATIENCE)) and time.monotonic() < deadline:
         time.sleep(0.2)
-    module.exit_json(changed=False, wrong=wrong)
+    if wrong:
+        url = f"{'https' if health.tls else 'http'}://{health.host}{health.path}"
+        module.fail_json(
+            msg=f"{socket.gethostname()}: {url} {wrong}, asked through its own nginx.\nNext: tail /var/log/nginx/error.log on {socket.gethostname()}",
+            wrong=wrong,
+        )
+    module.exit_json(changed=False, wrong="")
 
 
 if __name__ == "__main__":

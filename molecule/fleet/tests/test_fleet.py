@@ -34,7 +34,7 @@ HOSTS = yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))
 NAME = "hello.fleet.test"
 BALANCERS, SERVERS = ("lb1", "lb2"), ("app1", "app2", "app3")
 KINDS = (Kind("GET", True, 0.02), Kind("POST", True, 0.02), Kind("GET", False, 0.06), Kind("POST", False, 0.06))
-PARTS = 16
+PARTS = 18
 SKEW = 1.5  # seconds from the first switch of a rollout to its last
 
 
@@ -45,6 +45,17 @@ def _vm(name: str) -> Vm:
 
 
 VMS = {name: _vm(name) for name in (*BALANCERS, *SERVERS)}
+
+
+@contextmanager
+def refusing_itself(name: str) -> Iterator[None]:
+    """A server whose nginx answers visitors, and not what a playbook asks there."""
+    snippet = "/etc/nginx/conf.d/refuse.conf"
+    VMS[name].do(f"echo 'deny 127.0.0.1;' > {snippet} && systemctl reload nginx.service")
+    try:
+        yield
+    finally:
+        VMS[name].do(f"rm {snippet} && systemctl reload nginx.service")
 
 
 @dataclass
@@ -299,6 +310,21 @@ def test_a_run_that_is_killed_in_the_middle_is_finished_by_the_next(fleet: Fleet
     assert not fleet.live() & before
 
 
+def test_a_balancer_that_answers_no_more_after_the_switch(fleet: Fleet) -> None:
+    """It does for visitors: only what the rollout asks is refused, and that is taken for the release's fault."""
+    before = fleet.live()
+    fleet.change("refused")
+    fleet.site.app["confirm_seconds"] = 8
+    with fleet.part("release that a balancer does not get through to"):
+        run = fleet.site.start("deploy.yml")
+        wait("the switch", lambda: not fleet.live() & before, 60)
+        with refusing_itself("lb2"):
+            ended = run.wait()
+    del fleet.site.app["confirm_seconds"]
+    check_message(ended, f"lb2: https://{NAME}/healthz answered 403", "the rollout is undone", f"hello {min(before)}")
+    assert fleet.live() == before
+
+
 def test_a_canary_that_does_well(fleet: Fleet) -> None:
     shutil.copy(ROOT / "app_example" / "wsgi.py", fleet.site.source / "wsgi.py")
     fleet.change("canary")
@@ -372,6 +398,14 @@ def test_a_server_that_is_added(fleet: Fleet) -> None:
     fleet.rolled_out(run)
     assert fleet.live() == before
     assert set(fleet.answering()) == set(SERVERS)
+
+
+def test_an_upgrade_begins_only_where_the_others_can_do_without_one(fleet: Fleet) -> None:
+    boots = [VMS[name].do("cat /proc/1/stat").split()[21] for name in fleet.servers]
+    with fleet.part("upgrade that does not begin"), refusing_itself("app3"):
+        run = fleet.site.start("upgrade.yml", "-e", "reboot=true").wait()
+    check_message(run, f"app3: http://{NAME}/healthz answered 403")
+    assert [VMS[name].do("cat /proc/1/stat").split()[21] for name in fleet.servers] == boots
 
 
 def test_an_upgrade_reboots_one_server_after_the_other(fleet: Fleet) -> None:
