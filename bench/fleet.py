@@ -150,7 +150,7 @@ def picture(found: dict[int, tuple[Cost, Cost]]) -> None:
     rows = [f"{count} {change.total} {change.cpu} {nothing.total} {change.steps['switch']}" for count, (change, nothing) in found.items()]
     data = "$data << EOD\n" + "\n".join(rows) + "\nEOD\n"
     plots = [("2", "change, s"), ("3", "change, controller's CPU, s"), ("4", "no change, s"), ("5", "the switch of it, s")]
-    lines = ", ".join(f"$data using 1:{column} with linespoints linewidth 2 title '{title}'" for column, title in plots)
+    lines = ", ".join(f'$data using 1:{column} with linespoints linewidth 2 title "{title}"' for column, title in plots)
     settings = (
         f"set terminal png size 900,540; set output '{PICTURE}'; set key left top; set grid; set xlabel 'servers'; set ylabel 'seconds'; set yrange [0:*]"
     )

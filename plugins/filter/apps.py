@@ -8,7 +8,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 from ansible_collections.plainstack.web.plugins.module_utils import rollout, traffic
 from ansible_collections.plainstack.web.plugins.module_utils.definition import DefinitionError, normalise, select
-from ansible_collections.plainstack.web.plugins.module_utils.wiring import WiringError, balanced_sites, certificates, issuer, release_config, sharers, sites
+from ansible_collections.plainstack.web.plugins.module_utils.wiring import WiringError, balanced_sites, certificates, issuers, release_config, sites
 from ansible_collections.plainstack.web.plugins.module_utils.wiring import addresses as private_addresses
 
 
@@ -79,11 +79,10 @@ class FilterModule:
             "canary": canary,
             "balanced_sites": balanced_sites,
             "certificates": certificates,
-            "issuer": issuer,
+            "issuers": issuers,
             "reference": reference,
             "release_config": release_config,
             "selected": selected,
-            "sharers": sharers,
             "sites": sites,
             "table": rollout.table,
             "worse": worse,

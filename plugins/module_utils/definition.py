@@ -370,6 +370,10 @@ def _check_together(apps: list[dict[str, Any]]) -> list[str]:
     for app in apps:
         if app["path"] != "/" and not any(root["path"] == "/" and set(root["domains"]) == set(app["domains"]) for root in apps):
             problems.append(f"app '{app['name']}': with 'path' {app['path']}, its 'domains' must be just those of an app without a 'path'.")
+        for root in apps:
+            if app["path"] != "/" and root["path"] == "/" and set(root["domains"]) == set(app["domains"]):
+                taken = [prefix for prefix in root["static"] if f"{prefix}/".startswith(f"{app['path']}/")]
+                problems += [f"app '{root['name']}': the prefix {prefix} of 'static' lies in the 'path' of '{app['name']}'." for prefix in taken]
     return problems
 
 

@@ -113,20 +113,28 @@ def addresses(hosts: Iterable[str], variables: Mapping[str, Mapping[str, Any]]) 
     return found
 
 
-def issuer(host: str, edges: Sequence[str], variables: Mapping[str, Mapping[str, Any]]) -> str:
-    """Name of the host that obtains the certificates of a host: the first of those that have the same sites; itself where there is none to obtain.
+def issuers(edges: Sequence[str], variables: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """Who obtains the certificates of each host: the first of those that have the same sites; itself where there is none to obtain.
+
+    For all hosts at once: what one of them costs, thousands would cost a million times.
 
     :param edges: the hosts that clients connect to, in the order of the inventory.
     :param variables: of each host, with the `apps` of its inventory.
+    :returns: for each host the `issuer`, and its `address`, empty where it is the host itself.
+    :raises WiringError: when such an address is no IP address.
     """
 
-    def names(one: str) -> list[tuple[str, list[str]]]:
-        apps = [{"certificate": None, "path": "/", **app} for app in variables[one].get("apps", [])]
-        return [(item["name"], sorted(item["domains"])) for item in certificates(apps)]
+    def names(host: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        apps = [{"certificate": None, "path": "/", **app} for app in variables[host].get("apps", [])]
+        return tuple((item["name"], tuple(sorted(item["domains"]))) for item in certificates(apps))
 
-    return next((one for one in edges if names(host) and names(one) == names(host)), host)
-
-
-def sharers(host: str, edges: Sequence[str], variables: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Names of the hosts that have the certificates of the same host as this one, itself too; arguments as of `issuer`."""
-    return [one for one in edges if issuer(one, edges, variables) == issuer(host, edges, variables)]
+    first: dict[tuple[tuple[str, tuple[str, ...]], ...], str] = {}
+    reached: dict[str, str] = {}
+    found = {}
+    for host in edges:
+        wanted = names(host)
+        issuer = first.setdefault(wanted, host) if wanted else host
+        if issuer != host and issuer not in reached:
+            reached[issuer] = addresses([issuer], variables)[0]
+        found[host] = {"issuer": issuer, "address": reached[issuer] if issuer != host else ""}
+    return found

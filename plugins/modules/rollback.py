@@ -10,7 +10,7 @@ version_added: "0.1.0"
 description:
   - Chooses the release that was live before and is not marked bad, or takes the one that is named, starts its instance beside
     the live one and waits for a healthy answer over its own socket. Nothing is built.
-  - The traffic stays where it is; M(plainstack.web.instance) with C(state=live) and C(event=rollback) moves it.
+  - The traffic stays where it is; M(plainstack.web.instance) with C(state=switched) and C(event=rollback) moves it.
   - The health check is the one that the release was deployed with.
 author: Plainstack contributors
 options:

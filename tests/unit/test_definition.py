@@ -180,6 +180,7 @@ def test_an_app_on_a_path_of_another(tmp_path: Path) -> None:
         ([{}, {**API, "path": "api", "health_path": "/"}], "app 'api': 'path' is 'api'; it must be / or a path below which the app answers, such as /api."),
         ([{}, {**API, "static": {"/static": "static"}}], "app 'api': '/static' in 'static' is not below the app's 'path', /api."),
         ([{}, {**API, "health_path": "/apis"}], "app 'api': 'health_path' is '/apis', which is not below the app's 'path', /api."),
+        ([{"static": {"/api/docs": "static"}}, API], "app 'hello': the prefix /api/docs of 'static' lies in the 'path' of 'api'."),
         ([{}, API, {**API, "name": "second"}], "the path 'hello.example.com/api' is claimed twice: by 'api' and by 'second'."),
     ],
 )

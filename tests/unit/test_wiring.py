@@ -8,9 +8,8 @@ from ansible_collections.plainstack.web.plugins.module_utils.wiring import (
     addresses,
     balanced_sites,
     certificates,
-    issuer,
+    issuers,
     release_config,
-    sharers,
     sites,
 )
 
@@ -158,15 +157,22 @@ def test_the_first_host_with_the_same_sites_obtains_the_certificates() -> None:
     other = {**APP, "domains": ["other.example.com"]}
     turned = {**APP, "domains": APP["domains"][::-1]}
     hosts: dict[str, Any] = {
-        "a": {"apps": [APP, OWN]},
+        "a": {"apps": [APP, OWN], "private_address": "10.0.0.1"},
         "b": {"apps": [turned]},
-        "c": {"apps": [other]},
+        "c": {"apps": [other], "private_address": "10.0.0.3"},
         "d": {"apps": [other]},
     }
-    assert [issuer(host, list(hosts), hosts) for host in hosts] == ["a", "a", "c", "c"]
-    assert [sharers(host, list(hosts), hosts) for host in hosts] == [["a", "b"], ["a", "b"], ["c", "d"], ["c", "d"]]
+    assert issuers(list(hosts), hosts) == {
+        "a": {"issuer": "a", "address": ""},
+        "b": {"issuer": "a", "address": "10.0.0.1"},
+        "c": {"issuer": "c", "address": ""},
+        "d": {"issuer": "c", "address": "10.0.0.3"},
+    }
+    del hosts["c"]["private_address"]
+    with pytest.raises(WiringError, match="c has no IP address"):
+        issuers(list(hosts), hosts)
 
 
 def test_nobody_obtains_what_is_there_already() -> None:
     hosts = {"a": {"apps": [OWN]}, "b": {"apps": [OWN]}}
-    assert [issuer(host, list(hosts), hosts) for host in hosts] == ["a", "b"]
+    assert [found["issuer"] for found in issuers(list(hosts), hosts).values()] == ["a", "b"]

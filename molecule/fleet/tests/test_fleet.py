@@ -34,7 +34,7 @@ HOSTS = yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))
 NAME = "hello.fleet.test"
 BALANCERS, SERVERS = ("lb1", "lb2"), ("app1", "app2", "app3")
 KINDS = (Kind("GET", True, 0.02), Kind("POST", True, 0.02), Kind("GET", False, 0.06), Kind("POST", False, 0.06))
-PARTS = 18
+PARTS = 19
 SKEW = 1.5  # seconds from the first switch of a rollout to its last
 
 
@@ -405,6 +405,8 @@ def test_an_upgrade_begins_only_where_the_others_can_do_without_one(fleet: Fleet
     with fleet.part("upgrade that does not begin"), refusing_itself("app3"):
         run = fleet.site.start("upgrade.yml", "-e", "reboot=true").wait()
     check_message(run, f"app3: http://{NAME}/healthz answered 403")
+    limited = fleet.site.start("upgrade.yml", "--limit", "app2").wait()
+    check_message(limited, "This run is limited to app2", "nothing was touched")
     assert [VMS[name].do("cat /proc/1/stat").split()[21] for name in fleet.servers] == boots
 
 
@@ -431,3 +433,11 @@ def test_an_upgrade_reboots_one_server_after_the_other(fleet: Fleet) -> None:
     assert all(VMS[name].do("cat /proc/1/stat").split()[21] != boot for name, boot in boots.items())
     assert set(fleet.answering()) == set(SERVERS)
     assert len(fleet.live()) == 1
+
+
+def test_an_upgrade_with_nothing_to_upgrade(fleet: Fleet) -> None:
+    """No reboot has wiped /run: the locks of this run are there."""
+    with fleet.part("upgrade with nothing to upgrade"):
+        run = fleet.site.start("upgrade.yml").wait(600)
+    assert run.code == 0, run.output[-4000:]
+    assert set(fleet.answering()) == set(SERVERS)
