@@ -2,7 +2,7 @@
 """How the cost of a deploy grows with the number of servers: `make bench-fleet`, which writes docs/fleet-cost.md and .png.
 
 .venv/bin/python bench/fleet.py              1, 2, 4, 8, 16 and 32 servers, as far as the memory goes; about 20 minutes
-.venv/bin/python bench/fleet.py --quick      1 and 2; prints the table and writes no file
+.venv/bin/python bench/fleet.py 1 4          1 and 4; prints the figures and writes no file
 
 The servers are containers from the snapshot of a provisioned one, on the machine of the controller: they share its cores.
 """
@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -86,6 +87,12 @@ def memory(process: int) -> int:
     return total // 1024
 
 
+def sample(process: int, found: list[int], over: threading.Event) -> None:
+    """Note the memory once a second until it is over: workers live for the moment of a task."""
+    while not over.wait(1):
+        found.append(memory(process))
+
+
 def run(playbook: str, directory: Path, count: int) -> Cost:
     """Run a playbook on all servers.
 
@@ -96,10 +103,13 @@ def run(playbook: str, directory: Path, count: int) -> Cost:
     steps = dict.fromkeys(STEPS, 0.0)
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     output: list[str] = []
-    step, since, most = "", began, 0
+    step, since = "", began
+    most, over = [0], threading.Event()
     with subprocess.Popen(
         command, cwd=vms.ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
+        sampler = threading.Thread(target=sample, args=(process.pid, most, over))
+        sampler.start()
         for line in process.stdout or ():
             output.append(line)
             if found := TASK.match(line):
@@ -107,13 +117,13 @@ def run(playbook: str, directory: Path, count: int) -> Cost:
                 if step:
                     steps[step] += now - since
                 step, since = next((name for name, tasks in STEPS.items() if found[1] in tasks), ""), now
-                if step:
-                    most = max(most, memory(process.pid))
     total = time.monotonic() - began
+    over.set()
+    sampler.join()
     if process.returncode:
         raise vms.BenchError(f"{''.join(output[-vms.SHOWN :])}\n{playbook} failed ({process.returncode})")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return Cost(total, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, most, steps)
+    return Cost(total, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, max(most), steps)
 
 
 def measure(work: Path, counts: Sequence[int]) -> dict[int, tuple[Cost, Cost]]:
@@ -136,13 +146,10 @@ def measure(work: Path, counts: Sequence[int]) -> dict[int, tuple[Cost, Cost]]:
     return found
 
 
-def line_of(points: Sequence[tuple[int, float]]) -> tuple[float, float]:
-    """What a straight line through the points begins with, and what each server adds (least squares)."""
-    count = len(points)
-    mean_x, mean_y = sum(x for x, _ in points) / count, sum(y for _, y in points) / count
-    spread = sum((x - mean_x) ** 2 for x, _ in points)
-    slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / spread if spread else 0.0
-    return mean_y - slope * mean_x, slope
+def slope(points: Sequence[tuple[int, float]]) -> float:
+    """What each server adds, from the fewest to the most."""
+    (few, least), (many, most) = min(points), max(points)
+    return (most - least) / (many - few) if many > few else 0.0
 
 
 def picture(found: dict[int, tuple[Cost, Cost]]) -> None:
@@ -165,9 +172,9 @@ def document(found: dict[int, tuple[Cost, Cost]], load: float) -> str:
         rows.append([f"{count}", *steps, f"**{change.total:.1f}**", f"{change.cpu:.1f}", f"{nothing.total:.1f}", f"{nothing.cpu:.1f}", f"{change.memory}"])
     first, last = min(found), max(count for count in found if count <= 16)
     times = found[last][0].total / found[first][0].total
-    fixed, each = line_of([(count, change.total) for count, (change, _) in found.items()])
-    _, cpu = line_of([(count, change.cpu) for count, (change, _) in found.items()])
-    base, fork = line_of([(count, change.memory) for count, (change, _) in found.items()])
+    each = slope([(count, change.total) for count, (change, _) in found.items()])
+    cpu = slope([(count, change.cpu) for count, (change, _) in found.items()])
+    fork = slope([(count, change.memory) for count, (change, _) in found.items()])
     cores = os.cpu_count() or 1
     return f"""# What a fleet costs
 
@@ -184,21 +191,20 @@ servers at once, with as many `forks` as servers. Seconds; the controller's CPU 
 - {cores} cores ({machine_of()}); load {load:.1f} before the run. The servers are containers of {MEMORY} MiB on the same
   machine: they and the controller share its cores, and that is the limit here. What each server adds, {each:.2f} s, is
   in part its own work (building, starting, its workers) on cores that real servers bring along.
-- Of it {cpu:.2f} s are the controller's CPU, so with real servers the controller's cores are the limit: by this line 500 servers need
-  about {500 * cpu:.0f} s of its CPU, {500 * cpu / 8:.0f} s on eight cores, besides the {fixed:.0f} s that the line begins with. Its memory
-  grows by {fork:.0f} MiB with each fork: 500 forks need about {(base + 500 * fork) / 1024:.0f} GiB. With fewer forks than servers each step takes
-  several turns, the switch too.
+- Of it {cpu:.2f} s are CPU of the controller, so with real servers the controller's cores are the limit: if it stays a line, a change
+  on 500 servers needs {500 * cpu / 60:.0f} minutes of CPU, {500 * cpu / 8 / 60:.0f} minutes on eight cores. With as many forks as servers its memory
+  grows by {fork:.0f} MiB a server, {500 * fork / 1024:.1f} GiB for 500. With fewer forks each step takes several turns, the switch too.
 """
 
 
 def main() -> int:
     """Run everything; 1 when something could not be measured."""
     parser = argparse.ArgumentParser(description="Measure how the cost of a deploy grows with the number of servers.")
-    parser.add_argument("--quick", action="store_true", help="only 1 and 2 servers; prints the table and writes no file")
-    quick = parser.parse_args().quick
+    parser.add_argument("counts", nargs="*", type=int, help="how many servers; without, all are measured and the documents are written")
+    asked = parser.parse_args().counts
     load = os.getloadavg()[0]
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") // 2**20
-    counts = [count for count in COUNTS if count * MEMORY <= free - SPARE and (count <= 2 or not quick)]
+    counts = asked or [count for count in COUNTS if count * MEMORY <= free - SPARE]
     try:
         install_tools({"gnuplot": "gnuplot-nox"})
         vms.command([str(vms.ROOT / ".venv/bin/ansible-playbook"), "lab/provisioned.yml"])
@@ -208,7 +214,7 @@ def main() -> int:
         print(f"\n{error}\nNothing was written; the servers are removed.", file=sys.stderr)
         return 1
     text = document(found, load)
-    if not quick:
+    if not asked:
         DOCUMENT.write_text(text, encoding="utf-8")
         picture(found)
     print(f"\n{text}")
