@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
 
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
+
+OF_EACH_PROCESS = re.compile(r"Booting worker with pid: \d+$|: Killing process \d+ .* with signal SIGKILL\.$")
 
 
 class InstanceError(Exception):
@@ -26,9 +29,10 @@ def show(unit: str, *properties: str) -> dict[str, str]:
 
 
 def log(unit: str, lines: int = 25) -> str:
-    """The last lines that a unit wrote to the journal."""
-    command = ["journalctl", f"--unit={unit}", "--output=cat", "--no-pager", f"--lines={lines}"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip("\n")
+    """The last lines that a unit wrote to the journal, without those that come once for each process and would push the app's own out."""
+    command = ["journalctl", f"--unit={unit}", "--output=cat", "--no-pager", "--lines=1000"]
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip("\n").split("\n")
+    return "\n".join([line for line in said if not OF_EACH_PROCESS.search(line)][-lines:])
 
 
 def running(app: App) -> list[str]:

@@ -58,7 +58,16 @@ def test_properties(programs: Path) -> None:
 def test_the_log(programs: Path) -> None:
     says(programs, 'printf "\\n  indented\\nlast\\n\\n"')
     assert log("a.service", 7) == "  indented\nlast"
-    assert arguments(programs) == ["--unit=a.service", "--output=cat", "--no-pager", "--lines=7"]
+    assert arguments(programs) == ["--unit=a.service", "--output=cat", "--no-pager", "--lines=1000"]
+    says(programs, "seq 30")
+    assert log("a.service", 2) == "29\n30"
+
+
+def test_the_log_of_an_app_that_died_has_its_last_words(programs: Path) -> None:
+    """Whatever the number of its workers: a line tells of each that is killed, and of each that is started again."""
+    killed, booted = "a.service: Killing process $i (gunicorn) with signal SIGKILL.", "[2026-11-22 22:56:20 +0000] [$i] [INFO] Booting worker with pid: $i"
+    says(programs, f'echo database is gone; for i in $(seq 64); do echo "{killed}"; done; echo failed; for i in $(seq 64); do echo "{booted}"; done')
+    assert log("a.service") == "database is gone\nfailed"
 
 
 @pytest.mark.parametrize(("units", "found"), [(UNITS, ["20260101T000000Z-aaaaaaaa", "20260102T000000Z-bbbbbbbb", "20260103T000000Z-cccccccc"]), ("", [])])
