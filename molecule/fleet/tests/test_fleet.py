@@ -34,7 +34,7 @@ HOSTS = yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))
 NAME = "hello.fleet.test"
 BALANCERS, SERVERS = ("lb1", "lb2"), ("app1", "app2", "app3")
 KINDS = (Kind("GET", True, 0.02), Kind("POST", True, 0.02), Kind("GET", False, 0.06), Kind("POST", False, 0.06))
-PARTS = 19
+PARTS = 20
 SKEW = 1.5  # seconds from the first switch of a rollout to its last
 
 
@@ -342,6 +342,22 @@ def test_renewal_reaches_both_balancers(fleet: Fleet) -> None:
         VMS["lb2"].do("systemctl is-active plainstack-certificates.timer && systemctl start plainstack-certificates.service")
         wait("the new certificate", lambda: all(fleet.ask(balancer)["serial"] != before for balancer in BALANCERS), 10)
     assert len({fleet.ask(balancer)["serial"] for balancer in BALANCERS}) == 1
+
+
+def test_an_app_that_hangs_on_one_server(fleet: Fleet) -> None:
+    """It still takes connections, and what is sent to it is answered by another server once its time is over."""
+    timeout = fleet.site.app.get("timeout", 30)
+    fleet.site.app["timeout"] = 3
+    assert fleet.site.deploy().code == 0
+    with fleet.part("app that hangs on one server", get_only=True):
+        VMS["app2"].do("pkill --signal STOP --uid hello")
+        try:
+            seen = fleet.answering(8)
+        finally:
+            VMS["app2"].do("pkill --signal CONT --uid hello")
+    assert set(seen) == {"app1", "app3"}
+    fleet.site.app["timeout"] = timeout
+    assert fleet.site.deploy().code == 0
 
 
 def test_a_server_that_is_killed(fleet: Fleet) -> None:
