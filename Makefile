@@ -23,7 +23,7 @@ setup: ## Install what the lab needs: system packages (apt) and .venv
 	@$(MAKE) --silent --no-print-directory venv
 
 images: setup ## Build the lab's images that are missing or out of date
-	@.venv/bin/python lab/image.py debian-12 debian-13 pebble
+	@.venv/bin/python lab/image.py debian-12 debian-13 debian-12-packages debian-13-packages pebble
 
 demo: setup ## Deploy app_example to a throwaway VM, over HTTPS
 	@.venv/bin/python lab/image.py debian-13 pebble

@@ -41,8 +41,22 @@ class Recipe:
     changes: tuple[str, ...] = ()  # Dockerfile instructions for `podman import`
 
 
-def virtual_machine(suite: str) -> Recipe:
-    """Return the recipe of a Debian as a cloud provider hands it over."""
+# What the roles install from Debian; a VM that has it already shows the same in a fraction of the time
+OF_THE_ROLES = (
+    "certbot",
+    "curl",
+    "libnginx-mod-http-brotli-filter",
+    "logrotate",
+    "nftables",
+    "nginx",
+    "python3-apt",
+    "python3-venv",
+    "ssl-cert",
+)
+
+
+def virtual_machine(suite: str, more: tuple[str, ...] = ()) -> Recipe:
+    """Return the recipe of a Debian as a cloud provider hands it over, and of one with more packages."""
     return Recipe(
         suite=suite,
         packages=(
@@ -57,6 +71,7 @@ def virtual_machine(suite: str) -> Recipe:
             "sudo",
             "systemd",
             "systemd-sysv",
+            *more,
         ),
         files=(
             ("/etc/locale.conf", "LANG=C.UTF-8\n"),
@@ -97,6 +112,8 @@ def virtual_machine(suite: str) -> Recipe:
 RECIPES = {
     "debian-12": virtual_machine("bookworm"),
     "debian-13": virtual_machine("trixie"),
+    "debian-12-packages": virtual_machine("bookworm", OF_THE_ROLES),
+    "debian-13-packages": virtual_machine("trixie", OF_THE_ROLES),
     "pebble": Recipe(
         suite="bookworm",
         packages=("ca-certificates", "pebble"),

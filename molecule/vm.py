@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from clients import Load
 from support import ROOT, Answer
 
-INVENTORY = ROOT / "molecule" / "faults" / "inventory"
+# The scenarios `faults` and `interrupted` have the same tests and VMs of their own
+INVENTORY = Path(os.environ.get("MOLECULE_SCENARIO_DIRECTORY", str(ROOT / "molecule" / "faults"))) / "inventory"
 
 LOOK = ROOT / "molecule" / "look.py"
 

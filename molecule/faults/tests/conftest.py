@@ -32,7 +32,7 @@ def _machine(name: str) -> Vm:
     return Vm(name, host["ansible_port"], ports[80], ports[443])
 
 
-MACHINES = {debian: _machine(f"faults-{debian}") for debian in (12, 13)}
+MACHINES = {int(name.rsplit("-", 1)[1]): _machine(name) for name in HOSTS["lab"]["hosts"]}
 
 
 @pytest.hookimpl(wrapper=True)
