@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass
 
 from ansible_collections.plainstack.web.plugins.module_utils.layout import make_directory, read, write
+from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
 LETSENCRYPT = "/etc/letsencrypt"
 X509 = ("openssl", "x509", "-noout", "-dates", "-ext", "subjectAltName", "-in")
@@ -159,7 +160,7 @@ def check(domain: str, webroot: str) -> None:
             return
         if 300 <= answer.status < 400:  # a CDN in front; the ACME server follows redirects too, and is the judge
             return
-        said = f"{answer.status} from {answer.getheader('Server') or 'an unnamed server'}"
+        said = plain(f"{answer.status} from {answer.getheader('Server') or 'an unnamed server'}")
     except (OSError, http.client.HTTPException):
         return
     finally:
@@ -191,10 +192,10 @@ def obtain(name: str, domains: list[str], account: Account) -> None:
     for domain in domains:
         command += ["--domain", domain]
     environment = dict(os.environ, **({"REQUESTS_CA_BUNDLE": account.ca} if account.ca else {}))
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", errors="replace", check=False)
     _remember(name, failed=done.returncode != 0)
     if done.returncode:
-        said = "\n".join((done.stderr + done.stdout).strip().splitlines()[-12:])
+        said = plain("\n".join((done.stderr + done.stdout).strip().splitlines()[-12:]))
         raise AcmeError(
             f"certbot got no certificate from {account.server}.\ncertbot says:\n{said}\n"
             "Where it is set: 'domains' of the app, 'certbot_server' and 'certbot_email' in the inventory.\n"

@@ -6,6 +6,7 @@ import subprocess
 
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
 from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, show, systemctl
+from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
 # Settings of the app's unit that are about a service that runs for ever
 OF_A_SERVICE = ("Type", "NotifyAccess", "Exec", "Kill", "Restart", "Timeout", "OOMPolicy", "Watchdog")
@@ -45,11 +46,11 @@ def run(app: App, identifier: str, name: str, command: str, timeout: int) -> str
     words += [f"--property={line}" for line in service]
     # systemd expands variables in what it executes; the shell is to do that
     words += ["/usr/bin/env", f"PATH={path}", "/bin/sh", "-c", command.replace("$", "$$")]
-    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    output = (done.stdout + done.stderr).strip()
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace", check=False)
+    output = plain((done.stdout + done.stderr).strip())
     if done.returncode:
         raise InstanceError(
-            f"{app.name}: the hook '{name}' failed with exit code {done.returncode}: {command}\n"
+            f"{app.name}: the hook '{name}' failed with exit code {done.returncode}.\n"
             "Its last lines:\n" + ("\n".join(output.splitlines()[-SHOWN:]) or "(it wrote none)")
         )
     return output

@@ -7,6 +7,7 @@ import re
 import subprocess
 
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
+from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
 OF_EACH_PROCESS = re.compile(r"Booting worker with pid: \d+$|: Killing process \d+ .* with signal SIGKILL\.$")
 
@@ -17,9 +18,9 @@ class InstanceError(Exception):
 
 def systemctl(*arguments: str, check: bool = True) -> str:
     """What systemctl prints; an InstanceError with what it complains about when it fails."""
-    done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(["systemctl", *arguments], capture_output=True, encoding="utf-8", errors="replace", check=False)
     if check and done.returncode:
-        raise InstanceError(f"systemctl {' '.join(arguments)} failed: {done.stderr.strip() or done.stdout.strip()}")
+        raise InstanceError(f"systemctl {' '.join(arguments)} failed: {plain(done.stderr.strip() or done.stdout.strip())}")
     return done.stdout.strip()
 
 
@@ -31,8 +32,8 @@ def show(unit: str, *properties: str) -> dict[str, str]:
 def log(unit: str, lines: int = 25) -> str:
     """The last lines that a unit wrote to the journal, without those that come once for each process and would push the app's own out."""
     command = ["journalctl", f"--unit={unit}", "--output=cat", "--no-pager", "--lines=1000"]
-    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip("\n").split("\n")
-    return "\n".join([line for line in said if not OF_EACH_PROCESS.search(line)][-lines:])
+    said = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False).stdout.strip("\n").split("\n")
+    return plain("\n".join([line for line in said if not OF_EACH_PROCESS.search(line)][-lines:]))
 
 
 def running(app: App) -> list[str]:

@@ -86,6 +86,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.plainstack.web.plugins.module_utils.layout import make_directory, read, write
 from ansible_collections.plainstack.web.plugins.module_utils.stamp import STAMPS, digest
+from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
 UNITS = "/etc/systemd/"
 
@@ -96,7 +97,7 @@ def run(command: list[str]) -> tuple[int, str]:
         done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     except FileNotFoundError as error:
         return 127, str(error)
-    return done.returncode, (done.stdout + done.stderr).strip()
+    return done.returncode, plain((done.stdout + done.stderr).strip())
 
 
 def differs(file: dict[str, Any]) -> bool:

@@ -102,10 +102,10 @@ def test_the_shell_gets_what_was_written(host: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "shown", "hidden"),
     [
-        ("echo no such table; exit 3", "failed with exit code 3: echo no such table; exit 3\nIts last lines:\nno such table", "wrote none"),
+        ("token=1; echo no such table; exit 3", "failed with exit code 3.\nIts last lines:\nno such table", "token"),
         ("exit 1", "Its last lines:\n(it wrote none)", "$$"),
         ("seq 100; exit 1", "\n".join(map(str, range(61, 101))), "\n60\n"),
-        ("false $A", "exit code 1: false $A", "$$"),
+        (r"printf '\033[2Jgone\r\n\233'; exit 1", "Its last lines:\n\\x1b[2Jgone\n", "\x1b"),
     ],
 )
 @pytest.mark.usefixtures("host")

@@ -63,6 +63,11 @@ def test_the_log(programs: Path) -> None:
     assert log("a.service", 2) == "29\n30"
 
 
+def test_the_log_does_nothing_to_a_terminal(programs: Path) -> None:
+    says(programs, "printf '\\033]0;title\\007\\033[2Jgone \\377\\n'")
+    assert log("a.service") == r"\x1b]0;title\x07\x1b[2Jgone " + "\N{REPLACEMENT CHARACTER}"
+
+
 def test_the_log_of_an_app_that_died_has_its_last_words(programs: Path) -> None:
     """Whatever the number of its workers: a line tells of each that is killed, and of each that is started again."""
     killed, booted = "a.service: Killing process $i (gunicorn) with signal SIGKILL.", "[2026-11-22 22:56:20 +0000] [$i] [INFO] Booting worker with pid: $i"
