@@ -158,7 +158,7 @@ def work(queue: Queue) -> None:
 def kept(needed: bool) -> Iterator[None]:
     """Keep the lab's network and ACME server while a lane removes the last of its VMs and the other one is about to make some."""
     podman = [*(["sudo"] if os.geteuid() else []), "env", f"CONTAINERS_CONF={ROOT / 'lab/containers.conf'}", "podman"]
-    anchor = ["run", "--detach", "--replace", f"--name={ANCHOR}", "--label=plainstack=lab", "--network=none", "--init", "--entrypoint=sleep"]
+    anchor = ["run", "--detach", "--replace", f"--name={ANCHOR}", "--label=plainstack=lab", "--network=none", "--entrypoint=sleep"]
     if needed:
         subprocess.run([*podman, *anchor, "localhost/plainstack-lab/debian-13:latest", "infinity"], check=True, stdout=subprocess.DEVNULL)
     try:
