@@ -10,12 +10,13 @@ from ansible_collections.plainstack.web.plugins.module_utils import rollout, tra
 from ansible_collections.plainstack.web.plugins.module_utils.definition import DefinitionError, normalise, select
 from ansible_collections.plainstack.web.plugins.module_utils.wiring import WiringError, balanced_sites, certificates, issuers, release_config, sites
 from ansible_collections.plainstack.web.plugins.module_utils.wiring import addresses as private_addresses
+from ansible_collections.plainstack.web.plugins.plugin_utils.evaluate import evaluate
 
 
 def apps(value: Any, directory: str, sources: bool = True) -> list[dict[str, Any]]:
     """Check and complete; the error is what the user reads."""
     try:
-        return normalise(value, directory, sources)
+        return normalise(evaluate(value), directory, sources)
     except DefinitionError as error:
         problems = "\n".join(f"  - {problem}" for problem in error.problems)
         # Not "from error": Ansible would print the problems a second time

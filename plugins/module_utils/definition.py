@@ -10,20 +10,38 @@ import difflib
 import os
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.plainstack.web.plugins.module_utils.archive import RESERVED
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,29}[a-z0-9]")
-MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DOMAIN = re.compile(rf"({LABEL}\.)+(?![0-9]+$){LABEL}")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-SIZE = re.compile(r"[1-9][0-9]*[km]?")
-MEMORY = re.compile(r"[1-9][0-9]*[KMGT]|[1-9][0-9]?%|100%|infinity")
-URL_PREFIX = re.compile(r"/[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*")
-URL_PATH = re.compile(r"/[A-Za-z0-9._~/%-]*(\?[A-Za-z0-9._~/%&=-]*)?")
+# Both with fewer digits than would overflow in nginx, or in systemd, which then leaves the setting out
+SIZE = re.compile(r"[1-9][0-9]{0,11}[km]?")
+MEMORY = re.compile(r"[1-9][0-9]{0,6}[KMGT]|[1-9][0-9]?%|100%|infinity")
+# nginx resolves . and .. before it looks for a location, and refuses what is encoded wrongly
+SEGMENT = r"(?!\.{1,2}(?:[/?]|$))"
+ENCODED = r"%(?!00)[0-9A-Fa-f]{2}"
+URL_PREFIX = re.compile(rf"(/{SEGMENT}[A-Za-z0-9._~-]+)+")
+URL_PATH = re.compile(rf"(/{SEGMENT}([A-Za-z0-9._~-]|{ENCODED})*)+(\?([A-Za-z0-9._~/&=-]|{ENCODED})*)?")
+# Where the site has its own page
+OF_THE_SITE = "/.plainstack"
+# Python's text may have what no UTF-8 has (half a surrogate pair) and what systemd refuses (noncharacters)
+NOT_TEXT = re.compile("[\ud800-\udfff\ufdd0-\ufdef" + "".join(f"{chr(plane << 16 | 0xFFFE)}{chr(plane << 16 | 0xFFFF)}" for plane in range(17)) + "]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+LONGEST_VARIABLE = 128 * 1024 - 1  # bytes of NAME=value, as Linux takes them (execve(2))
+VARIABLES = 1000  # systemd 257 hangs for minutes over 20,000
+ENVIRONMENT = 1024 * 1024  # bytes of all; Linux takes 2 MiB with the arguments, and the app has programs of its own to run
+LONGEST_PATH = 1024  # of a URL
+LONGEST_NAME = 1024  # bytes of a path in the source; with /srv/<app>/releases/<id> before it Linux takes 4096
+LONGEST_COMMAND = 64 * 1024
+# With these systemd tells a service about its sockets and how to report to it
+OF_SYSTEMD = ("LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_", "MAINPID")
 MOUNT = re.compile(rf"/|{URL_PREFIX.pattern}")
 BALANCE = re.compile("least_conn|hash|cookie")
 PYTHON = re.compile(r"3\.([0-9]{1,2})(\.[0-9]{1,2})?")
@@ -79,7 +97,7 @@ SPEC: dict[str, dict[str, Any]] = {
         "type": "dict",
         "default": {},
         "no_log": True,
-        "description": "The same for values that must not be seen; encrypt them with Ansible Vault. Any text survives, newlines and quotes too.",
+        "description": "The same for values that must not be seen; encrypt them with Ansible Vault. Any text survives, newlines, quotes and `{{` too.",
     },
     "static": {
         "type": "dict",
@@ -208,7 +226,16 @@ TYPES: dict[str, Any] = {
     "list": (list, tuple),
     "dict": (Mapping,),
 }
+COMMANDS = ("migrate", "after_live")
+PRIVATE = ("env", "secrets")  # keys whose values no message has
 WORDS = {"str": "text", "path": "a path", "int": "a whole number", "bool": "true or false", "list": "a list", "dict": "a mapping"}
+
+
+@dataclass(frozen=True)
+class Unresolved:
+    """Stands for a value that could not be had from what the user wrote; `reason` ends the sentence that the value begins."""
+
+    reason: str
 
 
 class DefinitionError(ValueError):
@@ -226,45 +253,139 @@ def _closest(word: str, known: list[str]) -> str:
 
 def _inside(path: str) -> bool:
     """Whether a normalised path is below the directory it is taken from, and not that directory itself."""
-    return path not in (".", "..") and not path.startswith(("/", "../")) and "\n" not in path
+    return path not in (".", "..") and not path.startswith(("/", "../"))
+
+
+def _code(character: str) -> str:
+    return f"U+{ord(character):04X}"
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The texts of the value of a key."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for pair in value.items():
+            yield from (text for text in pair if isinstance(text, str))
+    elif isinstance(value, list | tuple):
+        yield from (text for text in value if isinstance(text, str))
+
+
+def _odd(text: str, lines: bool = False) -> str:
+    """The first character of a text that a name, a path or a command cannot have, as U+XXXX; empty without one.
+
+    :param lines: whether the text may have several lines.
+    """
+    found = NOT_TEXT.search(text) or CONTROL.search(text.replace("\n", "").replace("\t", "") if lines else text)
+    return _code(found[0]) if found else ""
+
+
+def _elements(key: str, value: Any, where: str) -> list[str]:
+    """What is wrong with the items of a list, or with the directories of `static`."""
+    if isinstance(value, Mapping):
+        wrong = [f"the directory of '{prefix}' in '{key}' must be text, not {item!r}" for prefix, item in value.items() if not isinstance(item, str)]
+    else:
+        wrong = [f"every item of '{key}' must be text, not {item!r}" for item in value if not isinstance(item, str)]
+    return [f"{where}: {problem}." for problem in wrong]
 
 
 def _check_types(app: Mapping[str, Any], where: str) -> list[str]:
     problems: list[str] = []
     for key, value in app.items():
         if key not in SPEC:
-            problems.append(f"{where}: unknown key '{key}'; {_closest(str(key), list(SPEC))}")
+            problems.append(f"{where}: unknown key {str(key)!r}; {_closest(str(key), list(SPEC))}")
             continue
         rule = SPEC[key]
         if value is None:
             continue
-        if not isinstance(value, TYPES[rule["type"]]) or (isinstance(value, bool) and rule["type"] != "bool"):
+        if isinstance(value, Unresolved):
+            problems.append(f"{where}: '{key}' {value.reason}")
+        elif not isinstance(value, TYPES[rule["type"]]) or (isinstance(value, bool) and rule["type"] != "bool"):
             # YAML reads `3.10` as 3.1 and `on` as true, so what was read is no advice on what to write
             hint = "; put it in quotes" if rule["type"] == "str" and isinstance(value, int | float) else ""
-            found = "" if rule.get("no_log") else f", not {value!r}"
+            if rule["type"] == "list" and isinstance(value, str) and not _odd(value):
+                hint = f"; write [{value}]"
+            found = "" if key in PRIVATE else f", not {value!r}"
             problems.append(f"{where}: '{key}' must be {WORDS[rule['type']]}{found}{hint}.")
-        elif rule.get("elements") and not all(isinstance(item, str) for item in value):
-            problems.append(f"{where}: every item of '{key}' must be text.")
+        elif key in PRIVATE:
+            continue
+        elif (
+            unresolved := [item for item in (value.values() if isinstance(value, Mapping) else value) if isinstance(item, Unresolved)]
+            if rule["type"] in ("list", "dict")
+            else []
+        ):
+            problems += [f"{where}: an item of '{key}' {item.reason}" for item in unresolved]
+        elif rule["type"] in ("list", "dict") and (wrong := _elements(key, value, where)):
+            problems += wrong
+        elif odd := next(filter(None, (_odd(text, key in COMMANDS) for text in _texts(value))), ""):
+            problems.append(f"{where}: '{key}' has the character {odd}, which is not printable; remove it.")
+        elif key in COMMANDS and len(value.encode()) > LONGEST_COMMAND:
+            problems.append(
+                f"{where}: '{key}' has {len(value.encode())} bytes; it must have at most {LONGEST_COMMAND}. Put the commands into a script of the app."
+            )
         elif "minimum" in rule and not rule["minimum"] <= value <= rule["maximum"]:
             problems.append(f"{where}: '{key}' is {value}; it must be {rule['minimum']} to {rule['maximum']}.")
-    problems += [f"{where}: '{key}' is missing." for key, rule in SPEC.items() if rule.get("required") and not app.get(key)]
+    problems += [f"{where}: '{key}' is missing." for key, rule in SPEC.items() if rule.get("required") and app.get(key) in (None, "", [], ())]
     return problems
+
+
+def _check_value(value: Any, name: str) -> str:
+    """Why a value cannot be that of an environment variable, without the value; empty when it can. systemd and Linux decide."""
+    if isinstance(value, Unresolved):
+        return value.reason
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return "must be text or a number; quote true, false, null and dates."
+    text = str(value)
+    if "\0" in text:
+        return "has a NUL byte, which no environment can have."
+    if found := NOT_TEXT.search(text):
+        return f"has the character {_code(found[0])}, which is not text, and systemd refuses it; is it binary data? Encode it, as Base64 for example."
+    if (size := len(f"{name}={text}".encode())) > LONGEST_VARIABLE:
+        return f"has {size} bytes with its name; Linux takes at most {LONGEST_VARIABLE}. Put it into a file of the app."
+    return ""
 
 
 def _check_environment(app: Mapping[str, Any], where: str) -> list[str]:
+    """No message has a value: what is in `env` by mistake is a secret, too."""
     problems = []
-    for key in ("env", "secrets"):
-        for name, value in app[key].items():
+    size = 0
+    variables = {key: app[key] for key in PRIVATE if isinstance(app.get(key), Mapping)}
+    for key, found in variables.items():
+        for name, value in found.items():
+            shown = str(name).partition("=")[0]  # in `TOKEN=abc: ` the secret is in the name
             if not isinstance(name, str) or not VARIABLE.fullmatch(name):
-                problems.append(f"{where}: '{name}' in '{key}' is not a name for an environment variable.")
+                problems.append(f"{where}: {shown!r} in '{key}' is not a name for an environment variable.")
             elif name.startswith("PLAINSTACK_"):
                 problems.append(f"{where}: '{name}' in '{key}': names that begin with PLAINSTACK_ are set by Plainstack.")
-            if isinstance(value, bool) or not isinstance(value, str | int | float):
-                problems.append(f"{where}: '{name}' in '{key}' must be text or a number; quote true, false and null.")
-            elif "\0" in str(value):
-                problems.append(f"{where}: '{name}' in '{key}' has a NUL byte, which no environment can hold.")
-    problems += [f"{where}: '{name}' is in both 'env' and 'secrets'." for name in app["env"] if name in app["secrets"]]
+            elif name.startswith(OF_SYSTEMD):
+                problems.append(f"{where}: '{name}' in '{key}' is a name that systemd sets; with another value the app would not find its socket.")
+            if reason := _check_value(value, shown):
+                problems.append(f"{where}: {shown!r} in '{key}' {reason}")
+            else:
+                size += len(f"{name}={value}".encode(errors="replace"))
+    if (count := sum(map(len, variables.values()))) > VARIABLES:
+        problems.append(f"{where}: 'env' and 'secrets' have {count} variables together; they must have at most {VARIABLES}.")
+    if size > ENVIRONMENT:
+        problems.append(
+            f"{where}: 'env' and 'secrets' have {size} bytes together; they must have at most {ENVIRONMENT}. Put large values into files of the app."
+        )
+    problems += [f"{where}: '{name}' is in both 'env' and 'secrets'." for name in variables.get("env", {}) if name in variables.get("secrets", {})]
     return problems
+
+
+def _domain_hint(domain: str) -> str:
+    """What was meant by a domain that is none; empty when nobody can tell."""
+    if "*" in domain:
+        return " (wildcards need DNS-01, which Plainstack does not do)"
+    meant = re.sub(r"^[a-z+]+://", "", domain.strip().lower()).partition("/")[0].partition(":")[0].rstrip(".")
+    if not meant.isascii():
+        try:
+            encoded = meant.encode("idna").decode()
+        except UnicodeError:
+            return " (write a name with other letters than a to z in Punycode, xn--...)"
+        # The codec is of 2003, and what it cannot bring back is another name today, such as one with a sharp s
+        meant = encoded if encoded.encode().decode("idna") == meant else ""
+    return f"; did you mean '{meant}'?" if meant != domain and DOMAIN.fullmatch(meant) else ""
 
 
 def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
@@ -279,20 +400,22 @@ def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
         ("balance", BALANCE, "must be least_conn, hash or cookie"),
     )
     for key, pattern, rule in patterns:
-        if not pattern.fullmatch(app[key]):
+        if not pattern.fullmatch(app[key]) or (key in ("health_path", "path") and len(app[key]) > LONGEST_PATH):
             problems.append(f"{where}: '{key}' is '{app[key]}'; it {rule}.")
     for domain in app["domains"]:
         if not DOMAIN.fullmatch(domain) or len(domain) > 253:
-            hint = " (wildcards need DNS-01, which Plainstack does not do)" if "*" in domain else ""
-            problems.append(f"{where}: '{domain}' in 'domains' is not a full, lower-case host name such as www.example.com{hint}.")
+            hint = _domain_hint(domain)
+            problems.append(f"{where}: '{domain}' in 'domains' is not a full, lower-case host name such as www.example.com{hint or '.'}")
     version = PYTHON.fullmatch(app["python"])
     if app["python"] != "system" and not version:
         problems.append(f"{where}: 'python' is '{app['python']}'; it must be 'system' or a version such as '3.13' or '3.13.1'.")
     elif version and int(version[1]) < OLDEST_PYTHON:
         problems.append(f"{where}: 'python' is '{app['python']}', which is too old: the oldest that works is 3.{OLDEST_PYTHON}.")
     for prefix, directory in app["static"].items():
-        if not isinstance(prefix, str) or not URL_PREFIX.fullmatch(prefix):
+        if not isinstance(prefix, str) or not URL_PREFIX.fullmatch(prefix) or len(prefix) > LONGEST_PATH:
             problems.append(f"{where}: '{prefix}' in 'static' must be a URL prefix such as /static.")
+        elif f"{prefix}/".startswith(f"{OF_THE_SITE}/"):
+            problems.append(f"{where}: '{prefix}' in 'static': {OF_THE_SITE} is the site's own; take another prefix.")
         elif not f"{prefix}/".startswith(app["path"].rstrip("/") + "/"):
             problems.append(f"{where}: '{prefix}' in 'static' is not below the app's 'path', {app['path']}.")
         if not _inside(directory) or not re.fullmatch(r"[\w./@+-]+", directory):
@@ -301,7 +424,11 @@ def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
             problems.append(
                 f"{where}: '{directory}' and a directory of 'shared' lie in each other, and nginx may not read what is shared; let the app serve it."
             )
+    if f"{app['path']}/".startswith(f"{OF_THE_SITE}/"):
+        problems.append(f"{where}: 'path' is '{app['path']}', but {OF_THE_SITE} is the site's own; take another path.")
     for directory in app["shared"]:
+        if len(directory.encode()) > LONGEST_NAME or any(len(part.encode()) > 255 for part in directory.split("/")):
+            problems.append(f"{where}: '{directory[:40]}...' in 'shared' is too long: a name has at most 255 bytes, the whole path {LONGEST_NAME}.")
         if not _inside(directory) or directory.split("/")[0] in RESERVED:
             problems.append(f"{where}: '{directory}' in 'shared' must be a directory inside the source.")
         # Linking the inner one would reach through the outer one's link, into the data itself
@@ -325,7 +452,12 @@ def _check_files(app: Mapping[str, Any], where: str) -> list[str]:
         return [f"{where}: the source '{source}' is empty."]
     problems = []
     if app["requirements"]:
-        if not _inside(os.path.normpath(app["requirements"])) or not os.path.isfile(os.path.join(source, app["requirements"])):
+        # uv would read what begins with a hyphen as an option
+        if (
+            app["requirements"].startswith("-")
+            or not _inside(os.path.normpath(app["requirements"]))
+            or not os.path.isfile(os.path.join(source, app["requirements"]))
+        ):
             problems.append(f"{where}: the requirements '{app['requirements']}' are not a file in {source}.")
     elif not any(os.path.isfile(os.path.join(source, lock)) for lock in LOCKS):
         problems.append(f"{where}: {source} has no {', '.join(LOCKS[:-1])} or {LOCKS[-1]}; add one, or set 'requirements'.")
@@ -402,16 +534,19 @@ def normalise(apps: Any, directory: str, sources: bool = True) -> list[dict[str,
     problems: list[str] = []
     whole = []
     for position, app in enumerate(apps, 1):
+        if isinstance(app, Unresolved):
+            problems.append(f"apps[{position}]: {app.reason}")
+            continue
         if not isinstance(app, Mapping):
             problems.append(f"apps[{position}]: must be a mapping with the keys name, source, module and domains.")
             continue
-        where = f"app '{app['name']}'" if isinstance(app.get("name"), str) and app["name"] else f"apps[{position}]"
+        where = f"app {str(app['name'])!r}" if isinstance(app.get("name"), str) and app["name"] else f"apps[{position}]"
         found = _check_types(app, where)
         if not found:
             complete = _complete(app, directory)
-            found = _check_values(complete, where) + _check_environment(complete, where) or (_check_files(complete, where) if sources else [])
+            found = _check_values(complete, where) or (_check_files(complete, where) if sources else [])
             whole.append(complete)
-        problems += found
+        problems += found + _check_environment(app, where)
     problems += _check_together(whole)
     if problems:
         raise DefinitionError(problems)

@@ -1,10 +1,11 @@
 """The `apps` definition: what is refused, in which words, and what is filled in."""
 
+import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.definition import SPEC, DefinitionError, normalise, select
+from ansible_collections.plainstack.web.plugins.module_utils.definition import SPEC, DefinitionError, Unresolved, normalise, select
 
 SECRET = "hunter2-must-not-be-seen"
 
@@ -54,9 +55,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"python": 3.13}, "'python' must be text, not 3.13; put it in quotes."),
     ({"name": 42}, "'name' must be text, not 42; put it in quotes."),
     ({"module": True}, "'module' must be text, not True; put it in quotes."),
-    ({"domains": "hello.example.com"}, "'domains' must be a list, not 'hello.example.com'."),
-    ({"domains": [42]}, "every item of 'domains' must be text."),
-    ({"env": ["A=1"]}, "'env' must be a mapping, not ['A=1']."),
+    ({"domains": "hello.example.com"}, "'domains' must be a list, not 'hello.example.com'; write [hello.example.com]."),
+    ({"domains": [42]}, "every item of 'domains' must be text, not 42."),
+    ({"env": ["A=1"]}, "'env' must be a mapping."),
     ({"workers": "3"}, "'workers' must be a whole number, not '3'."),
     ({"workers": True}, "'workers' must be a whole number, not True."),
     ({"timeout": 1.5}, "'timeout' must be a whole number, not 1.5."),
@@ -80,7 +81,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"name": "../etc"}, "'name' is '../etc'"),
     ({"module": "wsgi"}, "'module' is 'wsgi'; it must be 'package.module:object'"),
     ({"module": "wsgi.py:app()"}, "'module' is 'wsgi.py:app()'"),
-    ({"module": "wsgi:app\n"}, "it must be 'package.module:object'"),
+    ({"module": "wsgi:app\n"}, "'module' has the character U+000A, which is not printable; remove it."),
     ({"body_size": "10 MB"}, "'body_size' is '10 MB'"),
     ({"body_size": "0"}, "'body_size' is '0'"),
     ({"health_path": "healthz"}, "'health_path' is 'healthz'"),
@@ -102,10 +103,53 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"secrets": {"A B": "x"}}, "'A B' in 'secrets' is not a name"),
     ({"env": {"PLAINSTACK_APP": "x"}}, "names that begin with PLAINSTACK_ are set by Plainstack."),
     ({"env": {"A": "1"}, "secrets": {"A": "2"}}, "'A' is in both 'env' and 'secrets'."),
-    ({"env": {"DEBUG": True}}, "'DEBUG' in 'env' must be text or a number; quote true, false and null."),
+    ({"env": {"DEBUG": True}}, "'DEBUG' in 'env' must be text or a number; quote true, false, null and dates."),
     ({"env": {"DEBUG": None}}, "'DEBUG' in 'env' must be text or a number"),
     ({"env": {"LIST": ["a"]}}, "'LIST' in 'env' must be text or a number"),
     ({"env": {"A": "a\0b"}}, "'A' in 'env' has a NUL byte"),
+    ({"env": {"DAY": datetime.date(2026, 1, 1)}}, "'DAY' in 'env' must be text or a number; quote true, false, null and dates."),
+    ({"env": {"LISTEN_FDS": 1}}, "'LISTEN_FDS' in 'env' is a name that systemd sets"),
+    ({"secrets": {"NOTIFY_SOCKET": ""}}, "'NOTIFY_SOCKET' in 'secrets' is a name that systemd sets"),
+    ({"env": {"Ä": 1}}, "'Ä' in 'env' is not a name"),
+    ({"env": {"A": "x" * 131070}}, "'A' in 'env' has 131072 bytes with its name; Linux takes at most 131071."),
+    ({"env": {"A": "é" * 65535}}, "'A' in 'env' has 131072 bytes with its name"),
+    ({"env": {f"A{number}": "x" * 100_000 for number in range(11)}}, "'env' and 'secrets' have 1100034 bytes together; they must have at most 1048576."),
+    ({"env": {f"A{number}": "" for number in range(501)}, "secrets": {f"B{number}": "" for number in range(500)}}, "have 1001 variables together"),
+    # Characters and lengths
+    ({"source": "he\0llo"}, "'source' has the character U+0000, which is not printable; remove it."),
+    ({"certificate": "\x1b[2J.pem"}, "'certificate' has the character U+001B"),
+    ({"shared": ["da\nta"]}, "'shared' has the character U+000A"),
+    ({"shared": ["\ud800"]}, "'shared' has the character U+D800"),
+    ({"static": {"/static": "sta\ttic"}}, "'static' has the character U+0009"),
+    ({"static": {"/static": ["static"]}}, "the directory of '/static' in 'static' must be text, not ['static']."),
+    ({"migrate": "echo a\rb"}, "'migrate' has the character U+000D"),
+    ({"migrate": "echo \ufffe"}, "'migrate' has the character U+FFFE"),
+    ({"after_live": "x" * 65537}, "'after_live' has 65537 bytes; it must have at most 65536."),
+    ({"shared": ["x" * 256]}, "in 'shared' is too long"),
+    ({"shared": ["/".join(["x" * 250] * 5)]}, "in 'shared' is too long"),
+    ({"module": "modül:app"}, "'module' is 'modül:app'"),
+    ({"memory_max": "99999999999999999999T"}, "'memory_max' is '99999999999999999999T'"),
+    ({"body_size": "9999999999999m"}, "'body_size' is '9999999999999m'"),
+    ({"health_path": "/a%zz"}, "'health_path' is '/a%zz'"),
+    ({"health_path": "/a%00"}, "'health_path' is '/a%00'"),
+    ({"health_path": "/../up"}, "'health_path' is '/../up'"),
+    ({"health_path": "/up/.."}, "'health_path' is '/up/..'"),
+    ({"health_path": "/" + "x" * 1024}, "it must be a path of the app"),
+    ({"static": {"/a/../b": "static"}}, "'/a/../b' in 'static' must be a URL prefix"),
+    ({"static": {"/.": "static"}}, "'/.' in 'static' must be a URL prefix"),
+    ({"static": {"/.plainstack": "static"}}, "/.plainstack is the site's own; take another prefix."),
+    ({"requirements": "-r/etc/passwd"}, "the requirements '-r/etc/passwd' are not a file in"),
+    # What was meant
+    ({"domains": ["bücher.example"]}, "did you mean 'xn--bcher-kva.example'?"),
+    ({"domains": ["straße.example"]}, "'straße.example' in 'domains' is not a full, lower-case host name such as www.example.com."),
+    ({"domains": ["https://Hello.example.com/"]}, "did you mean 'hello.example.com'?"),
+    ({"domains": ["hello.example.com:443"]}, "did you mean 'hello.example.com'?"),
+    ({"domains": ["hello.example.com."]}, "did you mean 'hello.example.com'?"),
+    ({"domains": [f"{'ü' * 70}.example"]}, "in Punycode, xn--"),
+    ({"shared": "data"}, "'shared' must be a list, not 'data'; write [data]."),
+    ({"preload": "no"}, "'preload' must be true or false, not 'no'."),
+    ({"name": False}, "'name' must be text, not False; put it in quotes."),
+    ({"domains": [False]}, "every item of 'domains' must be text, not False."),
     # Files
     ({"source": "nowhere"}, "is not a directory on this machine."),
     ({"source": "own.pem"}, "is not a directory on this machine."),
@@ -145,13 +189,13 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
     found = problems(
         [
             "hello",
-            app(domian=[], threads=0),
+            app(domian=[], threads=0, env={"A-B": 1}),
             app(name="other", module="x", domains=["A.example.com"], env={"PLAINSTACK_": 1}),
             app(name="third", domains=["third.example.com"], source="nowhere"),
         ],
         tmp_path,
     )
-    assert [line.split(":")[0] for line in found] == ["apps[1]", "app 'hello'", "app 'hello'", *["app 'other'"] * 3, "app 'third'"]
+    assert [line.split(":")[0] for line in found] == ["apps[1]", *["app 'hello'"] * 3, *["app 'other'"] * 3, "app 'third'"]
 
 
 @pytest.mark.parametrize(
@@ -242,6 +286,11 @@ def test_an_empty_key_is_its_default(tmp_path: Path) -> None:
         ({"health_path": "/healthz?deep=1"}, {"health_path": "/healthz?deep=1"}),
         ({"body_size": "512k"}, {"body_size": "512k"}),
         ({"migrate": "flask db upgrade && echo $DONE"}, {"migrate": "flask db upgrade && echo $DONE"}),
+        ({"migrate": "a %h \\\n\t'b' \"c\" ü"}, {"migrate": "a %h \\\n\t'b' \"c\" ü"}),
+        ({"shared": ["my data/ü 'x'", "..data"]}, {"shared": ["my data/ü 'x'", "..data"]}),
+        ({"health_path": "/a%C3%BC//b?c=%20"}, {"health_path": "/a%C3%BC//b?c=%20"}),
+        ({"static": {"/.well-known": "static", "/..a": "static"}}, {"static": {"/.well-known": "static", "/..a": "static"}}),
+        ({"memory_max": "9999999T", "body_size": "999999999999m"}, {"memory_max": "9999999T", "body_size": "999999999999m"}),
         ({"confirm_seconds": 0, "keep_releases": 2}, {"confirm_seconds": 0, "keep_releases": 2}),
     ],
 )
@@ -264,6 +313,15 @@ def test_what_holds(changes: dict[str, Any], expected: dict[str, Any], tmp_path:
         app(secrets={"A-B": SECRET}),
         app(secrets={"A": SECRET}, env={"A": 1}),
         app(secret={"A": SECRET}),
+        app(secrets={f"A={SECRET}": None}),
+        app(secrets={"A": f"{SECRET}\ufffe"}),
+        app(secrets={"A": SECRET * 10_000}),
+        app(secrets={"A": Unresolved("cannot be had.")}, env={"B": SECRET, "PLAINSTACK_": SECRET}),
+        app(env=SECRET),
+        app(env=[SECRET]),
+        app(env={"A": [SECRET]}),
+        app(env={f"A={SECRET}": ""}),
+        app(env={"A": f"{SECRET}\0"}, domains=[""]),
         [app(secrets={"A": SECRET})],
         f"secrets: {SECRET}",
     ],
@@ -293,6 +351,42 @@ def test_a_rollback_needs_no_sources(changes: dict[str, Any], tmp_path: Path) ->
     assert whole["name"] == "hello"
     with pytest.raises(DefinitionError, match="'threads' is 0"):
         normalise([app(**changes, threads=0)], str(tmp_path), sources=False)
+
+
+# What systemd 252 and 257 refuse in a file of EnvironmentFile=, and what they take, each tried in a unit
+REFUSED = [0xD800, 0xDFFF, 0xFDD0, 0xFDEF, *(plane << 16 | last for plane in range(17) for last in (0xFFFE, 0xFFFF))]
+TAKEN = [
+    *range(1, 0x20),
+    0x7F,
+    0x80,
+    0x85,
+    0x9F,
+    0xA0,
+    0xAD,
+    0x200B,
+    0x2028,
+    0x202E,
+    0xD7FF,
+    0xE000,
+    0xFDCF,
+    0xFDF0,
+    0xFEFF,
+    0xFFFD,
+    0x10000,
+    0xE0001,
+    0x10FFFD,
+]
+
+
+@pytest.mark.parametrize("code", REFUSED, ids=hex)
+def test_a_value_that_systemd_refuses(code: int, tmp_path: Path) -> None:
+    [found] = problems([app(secrets={"A": f"{SECRET}{chr(code)}"})], tmp_path)
+    assert found.startswith(f"app 'hello': 'A' in 'secrets' has the character U+{code:04X}, which is not text, and systemd refuses it")
+    assert SECRET not in found
+
+
+def test_values_that_systemd_takes(tmp_path: Path) -> None:
+    assert problems([app(env={"A": "".join(map(chr, TAKEN)), "B": "x" * 131069})], tmp_path) == []
 
 
 APPS = [{"name": "hello"}, {"name": "shop"}]
