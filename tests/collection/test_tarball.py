@@ -11,9 +11,6 @@ from pathlib import Path
 
 import pytest
 
-# ansible-galaxy's way of shipping only what is named; a .venv from before requirements/dev.txt had it is made anew by `make venv`
-pytest.importorskip("distlib")
-
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 SHIPPED = ["CHANGELOG.md", "LICENSE", "README.md", "docs", "inventories/example", "meta", "playbooks", "plugins", "roles"]
@@ -58,6 +55,7 @@ def tracked() -> set[str]:
 @pytest.fixture(scope="module")
 def tarball(tracked: set[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What is built in a checkout whose user has a marker in each place for a secret."""
+    pytest.importorskip("distlib", reason="ansible-galaxy needs it; `make venv` installs it")
     checkout = tmp_path_factory.mktemp("checkout")
     for name in [*tracked, *PRIVATE]:
         (checkout / name).parent.mkdir(parents=True, exist_ok=True)
