@@ -55,7 +55,6 @@ def tracked() -> set[str]:
 @pytest.fixture(scope="module")
 def tarball(tracked: set[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What is built in a checkout whose user has a marker in each place for a secret."""
-    pytest.importorskip("distlib", reason="ansible-galaxy needs it; `make venv` installs it")
     checkout = tmp_path_factory.mktemp("checkout")
     for name in [*tracked, *PRIVATE]:
         (checkout / name).parent.mkdir(parents=True, exist_ok=True)
