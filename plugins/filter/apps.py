@@ -8,7 +8,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 from ansible_collections.plainstack.web.plugins.module_utils import rollout, traffic
 from ansible_collections.plainstack.web.plugins.module_utils.definition import DefinitionError, normalise, select
-from ansible_collections.plainstack.web.plugins.module_utils.wiring import WiringError, balanced_sites, certificates, issuers, release_config, sites
+from ansible_collections.plainstack.web.plugins.module_utils.wiring import WiringError, balanced_sites, certificates, issuers, places, release_config, sites
 from ansible_collections.plainstack.web.plugins.module_utils.wiring import addresses as private_addresses
 from ansible_collections.plainstack.web.plugins.plugin_utils.evaluate import evaluate
 
@@ -81,6 +81,7 @@ class FilterModule:
             "balanced_sites": balanced_sites,
             "certificates": certificates,
             "issuers": issuers,
+            "places": places,
             "reference": reference,
             "release_config": release_config,
             "selected": selected,

@@ -40,6 +40,15 @@ options:
     type: list
     elements: str
     default: []
+  places:
+    description: The app that is to have each place, C(<domain>) or C(<domain>/<path>). One that an app has live goes to no other that never was, since
+      that is a changed name most likely.
+    type: dict
+    default: {}
+  replace:
+    description: Names of apps, separated by commas, whose places may go to new apps.
+    type: str
+    default: ""
   lock_wait:
     description: Seconds to wait for an app that another run has locked.
     type: int
@@ -84,6 +93,11 @@ locked:
   description: That another run has locked an app.
   returned: failure
   type: bool
+new:
+  description: Those of the apps that have no live release yet.
+  returned: success
+  type: list
+  elements: str
 run:
   description: Token of the run, for the modules that work on a locked app; empty in check mode.
   returned: success
@@ -102,17 +116,20 @@ disk_mb:
   type: int
 """
 
+import json
 import os
 import platform
 import re
 import shutil
 import subprocess
 import time
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.plainstack.web.plugins.module_utils import memory
-from ansible_collections.plainstack.web.plugins.module_utils.layout import App
+from ansible_collections.plainstack.web.plugins.module_utils.layout import App, read
 from ansible_collections.plainstack.web.plugins.module_utils.lock import Holder, LockError, acquire, release
+from ansible_collections.plainstack.web.plugins.module_utils.places import SITES, taken
 from ansible_collections.plainstack.web.plugins.module_utils.preflight import Host, Needs, problems
 
 
@@ -133,6 +150,13 @@ def foreign_sites() -> tuple[str, ...]:
     if os.path.exists("/var/lib/plainstack/configuration/nginx") or not os.path.isdir("/etc/nginx/sites-enabled"):
         return ()
     return tuple(sorted(set(os.listdir("/etc/nginx/sites-enabled")) - {"default"}))
+
+
+def moves(given: dict[str, Any]) -> list[str]:
+    """Places of live apps that others would get."""
+    had = json.loads(read(SITES) or "{}")
+    live = {name for name in {*had.values(), *given["places"].values()} if App(name).live_id()}
+    return taken(given["places"], had, live, given["apps"], given["replace"].split(","))
 
 
 def take_locks(module: AnsibleModule) -> str:
@@ -161,6 +185,8 @@ def main() -> None:
             "clock_skew": {"type": "int", "default": 300},
             "purpose": {"type": "str", "choices": ["deploy", "rollback", "upgrade"], "default": "deploy"},
             "apps": {"type": "list", "elements": "str", "default": []},
+            "places": {"type": "dict", "default": {}},
+            "replace": {"type": "str", "default": ""},
             "lock_wait": {"type": "int", "default": 0},
             "allow_unreachable": {"type": "bool", "default": False},
             "holder": {"type": "dict"},
@@ -187,7 +213,7 @@ def main() -> None:
         foreign_sites=foreign_sites(),
     )
     needs = Needs(given["memory_mb"], given["disk_mb"], given["inodes"], given["clock_skew"])
-    found = problems(host, needs) if given["purpose"] == "deploy" else []
+    found = problems(host, needs) + moves(given) if given["purpose"] == "deploy" else []
     if shutil.which("ss") is None:
         found.append("the program ss is missing. Install it: 'sudo apt-get install iproute2'.")
     if found:
@@ -197,7 +223,8 @@ def main() -> None:
         run = take_locks(module)
     firewall = os.path.exists("/etc/plainstack/firewall.nft")
     shares = os.path.isdir("/var/lib/plainstack/shared-certificates")
-    module.exit_json(changed=False, memory_mb=host.memory_mb, disk_mb=host.disk_mb, run=run, left_out=False, firewall=firewall, shares=shares)
+    new = [name for name in given["apps"] if not App(name).live_id()]
+    module.exit_json(changed=False, new=new, memory_mb=host.memory_mb, disk_mb=host.disk_mb, run=run, left_out=False, firewall=firewall, shares=shares)
 
 
 if __name__ == "__main__":
