@@ -11,7 +11,8 @@ from typing import Any
 
 from ansible import constants as C  # type: ignore[attr-defined]
 from ansible.plugins.action import ActionBase
-from ansible_collections.plainstack.web.plugins.module_utils.archive import ArchiveError, build, revision
+from ansible_collections.plainstack.web.plugins.module_utils.archive import ArchiveError, build, list_files, revision
+from ansible_collections.plainstack.web.plugins.module_utils.static import problems
 
 
 class ActionModule(ActionBase):
@@ -22,9 +23,17 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """One archive for each source; see the documentation of the module."""
         result: dict[str, Any] = super().run(tmp, task_vars)
+        sources = self._task.args["sources"]
+        try:
+            wrong = [f"app '{name}': {problem}" for name, source in sources.items() for problem in self._missing(name, source)]
+        except (ArchiveError, OSError) as error:
+            return {**result, "failed": True, "msg": str(error)}
+        if wrong:
+            listed = "\n".join(f"  - {problem}" for problem in wrong)
+            return {**result, "failed": True, "msg": f"The sources cannot be deployed; nothing was touched.\n{listed}\nThen run the same command again."}
         now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
         archives = {}
-        for name, source in self._task.args["sources"].items():
+        for name, source in sources.items():
             handle, path = tempfile.mkstemp(suffix=".tar.gz", prefix=f"{name}-", dir=C.DEFAULT_LOCAL_TMP)
             try:
                 with os.fdopen(handle, "wb") as target:
@@ -46,3 +55,8 @@ class ActionModule(ActionBase):
                 },
             }
         return {**result, "changed": False, "archives": archives, "directory": C.DEFAULT_LOCAL_TMP}
+
+    def _missing(self, name: str, source: str) -> list[str]:
+        """What the archive of an app would not have, though the definition names it."""
+        arguments = self._task.args
+        return problems(source, list_files(source), arguments.get("static", {}).get(name, {}), arguments.get("requirements", {}).get(name) or "")

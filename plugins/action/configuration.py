@@ -13,18 +13,19 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.plainstack.web.plugins.module_utils.stamp import STAMPS, digest
 
 
-def look(paths: list[str], stamp: str, service: str) -> str:
+def look(paths: list[str], first: list[str], stamp: str, service: str) -> str:
     """The command; it prints what is `expected` where nothing is to be done."""
     quoted = " ".join(map(shlex.quote, paths))
     state = f"systemctl is-active {shlex.quote(service)}; systemctl is-enabled {shlex.quote(service)}; " if service else ""
-    return f"stat -L -c '%a %u %g' -- {quoted}; sha256sum -- {quoted}; {state}cat -- {shlex.quote(stamp)}"
+    there = "".join(f"test -e {shlex.quote(path)} && echo there; " for path in first)
+    return f"{there}stat -L -c '%a %u %g' -- {quoted}; sha256sum -- {quoted}; {state}cat -- {shlex.quote(stamp)}"
 
 
-def expected(files: list[dict[str, Any]], service: str) -> list[str]:
+def expected(files: list[dict[str, Any]], first: list[str], service: str) -> list[str]:
     """The lines that it prints where every file, the stamp and the service are as wanted."""
     modes = [f"{int(file.get('mode', '0644'), 8):o} 0 0" for file in files]
     sums = [f"{hashlib.sha256(file['content'].encode()).hexdigest()}  {file['dest']}" for file in files]
-    return [*modes, *sums, *(["active", "enabled"] if service else []), digest(files)]
+    return [*["there" for _ in first], *modes, *sums, *(["active", "enabled"] if service else []), digest(files)]
 
 
 class ActionModule(ActionBase):
@@ -36,8 +37,9 @@ class ActionModule(ActionBase):
         arguments = self._task.args
         files = [*arguments.get("files", []), *arguments.get("secret_files", [])]
         service = arguments.get("service", "")
-        command = look([file["dest"] for file in files], f"{STAMPS}/{arguments['name']}", service)
+        first = [file["dest"] for file in arguments.get("first_files", [])]
+        command = look([file["dest"] for file in files], first, f"{STAMPS}/{arguments['name']}", service)
         # By lines: over a terminal, which some settings of sudo need, they end with CR LF
-        if self._low_level_execute_command(command)["stdout"].splitlines() == expected(files, service):
+        if self._low_level_execute_command(command)["stdout"].splitlines() == expected(files, first, service):
             return {"changed": False, "written": []}
         return self._execute_module("plainstack.web.configuration", arguments, task_vars=task_vars)

@@ -19,6 +19,7 @@ from typing import Any
 
 from ansible_collections.plainstack.web.plugins.module_utils.archive import escapes
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory, read, write
+from ansible_collections.plainstack.web.plugins.module_utils.static import publish
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 OLDEST_GUNICORN = (23, 0)
@@ -220,15 +221,11 @@ def _link_shared(plan: Plan, uid: int, gid: int) -> None:
         os.symlink(target, link)
 
 
-def _link_static(plan: Plan) -> None:
-    """Links at .static/<URL prefix>: nginx's configuration stays the same where a release moves a directory."""
-    release = plan.app.release(plan.identifier)
-    for prefix, directory in plan.static.items():
-        if not os.path.isdir(f"{release}/{directory}"):
-            raise BuildError(f"{plan.app.name}: '{directory}' in 'static' is not in the archive; is it ignored by git?")
-        link = f"{release}/.static{prefix}"
-        os.makedirs(os.path.dirname(link), exist_ok=True)
-        os.symlink(f"{release}/{directory}", link)
+def _publish(plan: Plan) -> None:
+    try:
+        publish(plan.app.release(plan.identifier), plan.static)
+    except NotADirectoryError as error:
+        raise BuildError(f"{plan.app.name}: '{error}' in 'static' is not in the archive; is it ignored by git?") from error
 
 
 def build(plan: Plan, archive: str, uid: int, gid: int) -> list[str]:
@@ -264,7 +261,7 @@ def build(plan: Plan, archive: str, uid: int, gid: int) -> list[str]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{release}/.venv/.lock")  # uv leaves it world-writable
         _link_shared(plan, uid, gid)
-        _link_static(plan)
+        _publish(plan)
         make_directory(os.path.dirname(app.environment(plan.identifier)))
         write(app.environment(plan.identifier), plan.environment, 0o600)
         version = subprocess.run([f"{release}/.venv/bin/python", "-V"], capture_output=True, text=True, check=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.plainstack.web.plugins.module_utils.archive import RESERVED
+from ansible_collections.plainstack.web.plugins.module_utils.static import hidden
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,29}[a-z0-9]")
 MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
@@ -416,6 +417,8 @@ def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
             problems.append(f"{where}: '{prefix}' in 'static' must be a URL prefix such as /static.")
         elif f"{prefix}/".startswith(f"{OF_THE_SITE}/"):
             problems.append(f"{where}: '{prefix}' in 'static': {OF_THE_SITE} is the site's own; take another prefix.")
+        elif hidden(f"{prefix}/".removeprefix("/.well-known/")):
+            problems.append(f"{where}: '{prefix}' in 'static': nginx serves nothing below a name that begins with a dot, but for /.well-known.")
         elif not f"{prefix}/".startswith(app["path"].rstrip("/") + "/"):
             problems.append(f"{where}: '{prefix}' in 'static' is not below the app's 'path', {app['path']}.")
         if not _inside(directory) or not re.fullmatch(r"[\w./@+-]+", directory):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.plainstack.web.plugins.module_utils import history, memory, state, systemd
+from ansible_collections.plainstack.web.plugins.module_utils import history, memory, state, static, systemd, timeouts
 from ansible_collections.plainstack.web.plugins.module_utils.drain import drain
 from ansible_collections.plainstack.web.plugins.module_utils.health import Health, ask_instance, ask_nginx
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory, relink
@@ -139,6 +140,7 @@ def start(work: Work, identifier: str, in_any_case: bool = False) -> bool:
         raise
     if identifier != app.live_id():
         _offer_files(work, identifier)
+        follow(work, identifier, app.live_id())  # nginx loads it before the first request comes
     return fresh
 
 
@@ -174,22 +176,33 @@ def discard(app: App, identifier: str) -> None:
         app.remove(identifier)
 
 
-def _point(app: App, identifier: str) -> None:
-    relink(app.live_socket, app.socket(identifier))
-    relink(app.live, app.release(identifier))
+def _point(work: Work, identifier: str) -> None:
+    relink(work.app.live_socket, work.app.socket(identifier))
+    relink(work.app.live, work.app.release(identifier))
+    follow(work, identifier)
+
+
+def follow(work: Work, *identifiers: str) -> None:
+    """Have nginx wait as long as the slowest of these releases may take."""
+    seconds = max(int(work.app.story(identifier).get("config", {}).get("timeout", 0)) for identifier in identifiers)
+    if seconds:
+        timeouts.keep(work.app, seconds, work.warn)
 
 
 def keep_old_files(work: Work, identifier: str, count: int) -> None:
     """Make the static files of the releases before reachable, so that a page loaded from one of them still finds its own."""
     app = work.app
-    wanted = {str(place): app.release(old) for place, old in enumerate(state.with_old_files(look(app), identifier, count), 1)}
     try:
         make_directory(app.before)
-        for name in set(os.listdir(app.before)) - {*wanted, "0"}:
-            os.unlink(f"{app.before}/{name}")
+        wanted = {str(place): static.view(app, old, identifier) for place, old in enumerate(state.with_old_files(look(app), identifier, count), 1)}
         for name, target in wanted.items():
             if not os.path.lexists(f"{app.before}/{name}") or os.readlink(f"{app.before}/{name}") != target:
                 relink(f"{app.before}/{name}", target)
+        for name in set(os.listdir(app.before)) - {*wanted, *map(os.path.basename, wanted.values()), "0"}:
+            if os.path.islink(f"{app.before}/{name}"):
+                os.unlink(f"{app.before}/{name}")
+            else:
+                shutil.rmtree(f"{app.before}/{name}")
     except OSError as error:
         work.warn(f"The static files of the releases before are not all reachable: {error}")
 
@@ -239,7 +252,7 @@ def switch(work: Work, identifier: str, event: str, keep: int) -> tuple[bool, st
         systemd.systemctl("enable", "--quiet", "--no-reload", app.unit(identifier, "service"), app.unit(identifier, "socket"))
         changed = True
     if before != identifier or os.path.realpath(app.live) != app.release(identifier):
-        _point(app, identifier)
+        _point(work, identifier)
         changed = True
     _withdraw_files(app, identifier)
     return changed, before if before != identifier else ""
@@ -299,7 +312,7 @@ def take_back(work: Work, identifier: str, before: str, keep: int, reason: str) 
         work.note(identifier, verdict="bad", reason=reason)
         work.log("failed", identifier, reason=reason)
         return False
-    _point(app, before)
+    _point(work, before)
     number = state.next_sequence(look(app))
     # It had traffic: its static files stay reachable, and the one that serves comes after it again
     work.note(before, sequence=number + 1, verdict="good", reason=None)
@@ -321,6 +334,7 @@ def undo(work: Work, identifier: str, before: str, keep: int, reason: str) -> bo
         if identifier not in systemd.running(app):
             return False
         discard(app, identifier)
+        follow(work, app.live_id())
         return True
     before = before or app.story(identifier).get("pending", {}).get("before", "")
     return bool(before) and take_back(work, identifier, before, keep, reason)

@@ -59,6 +59,11 @@ class App:
         return f"{self.root}/before"
 
     @property
+    def timeouts(self) -> str:
+        """How long nginx waits for the live release; a part of its configuration that the switch keeps."""
+        return f"/etc/nginx/live/{self.name}.conf"
+
+    @property
     def settings(self) -> str:
         """Environment and Gunicorn configuration of each release."""
         return f"/etc/plainstack/{self.name}"

@@ -6,6 +6,9 @@ import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.plainstack.web.plugins.module_utils.layout import App
+from ansible_collections.plainstack.web.plugins.module_utils.timeouts import BALANCER, directives
+
 
 class WiringError(ValueError):
     """The servers of a fleet cannot be wired together; the message says why."""
@@ -54,13 +57,15 @@ def _certificate(app: Mapping[str, Any], follows: bool) -> dict[str, Any]:
 def _backend(app: Mapping[str, Any], servers: Sequence[str] | None) -> dict[str, Any]:
     """Where nginx finds an app: on this host, or on other servers."""
     name = app["name"]
+    waits = app["timeout"] + (BALANCER if servers is not None else 0)
     found: dict[str, Any] = {key: app[key] for key in ("name", "path", "timeout", "body_size")}
+    found["timeouts"] = {"dest": App(name).timeouts, "content": directives(waits)}
     if servers is not None:
         return {**found, "servers": list(servers), "balance": app["balance"]}
     # A page of the release before still gets its files: their names have a digest, or the live release's count. And one of the
     # release to come, which another server of the fleet may have live a moment earlier
     roots = [f"/srv/{name}/live/.static", *(f"/srv/{name}/before/{place}/.static" for place in range(app["keep_releases"] + 1))]
-    return {**found, "socket": f"/srv/{name}/live.sock", "static": list(app["static"]), "static_roots": roots}
+    return {**found, "socket": f"/srv/{name}/live.sock", "static_roots": roots}
 
 
 def _sites(apps: Sequence[Mapping[str, Any]], follows: bool, servers: Sequence[str] | None) -> list[dict[str, Any]]:
@@ -88,6 +93,16 @@ def balanced_sites(apps: Sequence[Mapping[str, Any]], servers: Sequence[str], fo
     :param servers: addresses of the app servers that take traffic.
     """
     return _sites(apps, follows, servers)
+
+
+def places(sites: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Which app has which place, `<domain>` or `<domain>/<path>`, of the sites that the role nginx takes."""
+    found = {}
+    for site in sites:
+        for app in (site, *site.get("below", [])):
+            for domain in site["domains"]:
+                found[f"{domain}{app.get('path', '/')}".rstrip("/")] = str(app["name"])
+    return found
 
 
 def certificates(apps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

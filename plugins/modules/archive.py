@@ -18,6 +18,15 @@ options:
     description: Directory of each app, by the app's name.
     type: dict
     required: true
+  static:
+    description: By the app's name, directories of the source that nginx serves, by their URL prefix. One without a file, or with a link that leads out
+      of it, is an error.
+    type: dict
+    default: {}
+  requirements:
+    description: By the app's name, the lock file in the source; it must be in the archive.
+    type: dict
+    default: {}
 attributes:
   check_mode:
     description: Changes nothing on any host.

@@ -42,6 +42,12 @@ options:
     elements: dict
     default: []
     suboptions: *file
+  first_files:
+    description: The same for files that something else keeps from then on; written only where they are missing.
+    type: list
+    elements: dict
+    default: []
+    suboptions: *file
   validate:
     description: Commands that must all succeed with the new files in place.
     type: list
@@ -162,6 +168,7 @@ def main() -> None:
                 "no_log": False,
                 "options": {**file, "content": {**file["content"], "no_log": True}},
             },
+            "first_files": {"type": "list", "elements": "dict", "default": [], "options": file},
             "validate": {"type": "list", "elements": "list", "default": []},
             "service": {"type": "str"},
         },
@@ -172,7 +179,7 @@ def main() -> None:
     secret = {file["dest"] for file in given["secret_files"]}
     stamp = f"{STAMPS}/{given['name']}"
     wanted = digest(files)
-    changed = [file for file in files if differs(file)]
+    changed = [file for file in files if differs(file)] + [file for file in given["first_files"] if not os.path.exists(file["dest"])]
     diff = [
         {"before_header": file["dest"], "after_header": file["dest"], "before": shown(file["dest"]), "after": file["content"]}
         for file in changed

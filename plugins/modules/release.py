@@ -55,7 +55,7 @@ options:
     elements: str
     default: []
   static:
-    description: Directories in the release that nginx serves, by their URL prefix; C(.static/<prefix>) in the release leads to them.
+    description: Directories in the release that nginx serves, by their URL prefix; C(.static/<prefix>/) in the release has their files.
     type: dict
     default: {}
   story:

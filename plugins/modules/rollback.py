@@ -48,6 +48,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+app:
+  description: Name of the app.
+  returned: success
+  type: str
 id:
   description: Id of the release to go back to.
   returned: success
@@ -133,6 +137,7 @@ def main() -> None:
         module.fail_json(msg=str(error))
     module.exit_json(
         changed=target != live,
+        app=app.name,
         id=target,
         live=live,
         revision=story.get("revision", ""),

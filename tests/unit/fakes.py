@@ -37,6 +37,10 @@ class LocalApp(App):
         return f"{self.base}/log/{self.name}.log"
 
     @property
+    def timeouts(self) -> str:
+        return f"{self.base}/nginx/{self.name}.conf"
+
+    @property
     def settings(self) -> str:
         return f"{self.base}/etc"
 

@@ -307,7 +307,7 @@ def test_a_failed_build_leaves_nothing_behind(plan: Plan, tmp_path: Path, files:
     assert (os.listdir(plan.app.releases), os.listdir(plan.app.settings)) == ([OLD], [OLD])
 
 
-@pytest.mark.parametrize("breaks", ["write", "make_directory", "share_bytecode", "_link_static"])
+@pytest.mark.parametrize("breaks", ["write", "make_directory", "share_bytecode", "publish"])
 def test_a_full_disk_leaves_nothing_behind(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, breaks: str) -> None:
     """Wherever it is noticed; the error says what to do."""
     release(plan, OLD, live=True)
@@ -330,14 +330,6 @@ def test_an_interrupted_build_leaves_nothing_behind(plan: Plan, tmp_path: Path, 
     assert os.umask(before) == 0o022
 
 
-def test_static_links_stay_where_a_release_moves_the_directory(plan: Plan) -> None:
-    for directory in ("web/static", "media"):
-        os.makedirs(f"{plan.app.release(NEW)}/{directory}")
-    build_module._link_static(replace(plan, static={"/static": "web/static", "/media/files": "media"}))
-    assert os.path.realpath(f"{plan.app.release(NEW)}/.static/static") == f"{plan.app.release(NEW)}/web/static"
-    assert os.path.realpath(f"{plan.app.release(NEW)}/.static/media/files") == f"{plan.app.release(NEW)}/media"
-
-
 def test_a_static_directory_that_git_ignores_is_an_error(plan: Plan) -> None:
     with pytest.raises(BuildError, match="'web/static' in 'static' is not in the archive"):
-        build_module._link_static(replace(plan, static={"/static": "web/static"}))
+        build_module._publish(replace(plan, static={"/static": "web/static"}))

@@ -81,10 +81,10 @@ def test_sites() -> None:
         "socket": "/srv/hello/live.sock",
         "certificate": "/etc/letsencrypt/live/hello/fullchain.pem",
         "certificate_key": "/etc/letsencrypt/live/hello/privkey.pem",
-        "static": ["/static"],
         # 0 is the release to come, while a rollout has started it and not yet switched to it
         "static_roots": ["/srv/hello/live/.static", *(f"/srv/hello/before/{place}/.static" for place in (0, 1, 2))],
         "timeout": 30,
+        "timeouts": {"dest": "/etc/nginx/live/hello.conf", "content": "proxy_read_timeout 30s;\nproxy_send_timeout 30s;\n"},
         "body_size": "10m",
         "path": "/",
         "below": [],
@@ -120,6 +120,8 @@ def test_balanced_sites() -> None:
         "certificate": "/etc/letsencrypt/live/hello/fullchain.pem",
         "certificate_key": "/etc/letsencrypt/live/hello/privkey.pem",
         "timeout": 30,
+        # The app server says 504 first
+        "timeouts": {"dest": "/etc/nginx/live/hello.conf", "content": "proxy_read_timeout 35s;\nproxy_send_timeout 35s;\n"},
         "body_size": "10m",
         "path": "/",
         "below": [],

@@ -68,7 +68,7 @@ def test_an_app_on_a_path(https: Request, one: str) -> None:
     assert https(one, "/api/", "POST", body=b"x" * 2048, verify=False).status == 200
     assert https(one, "/api/", "POST", body=b"x" * 2049, verify=False).status == 413
     file = https(one, "/api/static/api.css", verify=False)
-    assert (file.status, file.headers["content-type"]) == (200, "text/css")
+    assert (file.status, file.headers["content-type"]) == (200, "text/css; charset=utf-8")
 
 
 def test_headers_upward_are_set_never_passed_on(https: Request, one: str) -> None:
@@ -99,6 +99,26 @@ def test_static_files(https: Request, one: str) -> None:
     assert missing.headers["x-content-type-options"] == "nosniff"
 
 
+def test_types_of_static_files(https: Request, one: str) -> None:
+    """With nosniff a browser runs no module and installs no app that comes as application/octet-stream."""
+    wanted = {
+        "plain.css": "text/css; charset=utf-8", "module.mjs": "text/javascript; charset=utf-8", "app.webmanifest": "application/manifest+json",
+        "app.js.map": "application/json", "notes.md": "text/markdown; charset=utf-8", "table.csv": "text/csv; charset=utf-8",
+        "text.woff2": "font/woff2", "unknown.thing": "application/octet-stream",
+    }  # fmt: skip
+    assert {name: https(one, f"/static/{name}", verify=False).headers["content-type"] for name in wanted} == wanted
+
+
+def test_names_that_begin_with_a_dot_are_the_apps(https: Request, one: str) -> None:
+    for path in ("/static/.env", "/static/.git/config", "/static/%2eenv", "/.well-known/.env", "/static/../static/.env"):
+        assert json.loads(https(one, path, verify=False).body)["socket"] == "/run/app.sock", path
+    assert https(one, "/.well-known/security.txt", verify=False).body.startswith(b"body")
+
+
+def test_the_longest_name(https: Request, one: str) -> None:
+    assert https(f"{('a' * 62 + '.') * 3}{'b' * 59}.test", verify=False).status == 200
+
+
 def test_dynamic_answers_are_never_compressed(https: Request, one: str) -> None:
     assert "content-encoding" not in https(one, "/large", headers={"Accept-Encoding": "br, gzip"}, verify=False).headers
 
@@ -115,3 +135,13 @@ def test_a_stop_waits_for_running_requests(host: Host) -> None:
 def test_the_same_key_exchange_as_openssl_offers(host: Host) -> None:
     curves = host.check_output("grep ssl_ecdh_curve /etc/nginx/nginx.conf")
     assert ("MLKEM" in curves) is (host.check_output("openssl list -kem-algorithms 2>/dev/null | grep -c X25519MLKEM768 || :") != "0")
+
+
+def test_needrestart_leaves_nginx_and_the_apps_alone(host: Host) -> None:
+    """As needrestart reads it; where it says 0, it restarts nothing by itself."""
+    script = (
+        'do "/etc/needrestart/conf.d/plainstack.conf" // die $@; my %no = %{$nrconf{override_rc}};'
+        ' for my $unit (@ARGV) { print "$unit " if grep { $unit =~ /$_/ and $no{$_} eq "0" } keys %no }'
+    )
+    ours = "nginx.service hello@20261122T104104Z-1f0c2d3e.service"
+    assert host.check_output(f"perl -e '{script}' {ours} nginx-other.service getty@tty1.service").strip() == ours
