@@ -46,7 +46,7 @@ def main() -> None:
         "drop_ins": [name.removeprefix(f"{APP}@").removesuffix(".service.d") for name in names("/etc/systemd/system") if name.startswith(f"{APP}@2")],
         "units": units(),
         "enabled": sorted(os.path.basename(path).removeprefix(f"{APP}@") for path in glob.glob(f"/etc/systemd/system/*.wants/{APP}@*")),
-        "lock": text(f"/run/plainstack/{APP}/lock"),
+        "lock": text(f"/run/plainstack-locks/{APP}"),
         "litter": [path for pattern in patterns for path in glob.glob(pattern)],
         "log": [json.loads(line) for line in text(f"/var/log/plainstack/{APP}.log").splitlines()],
     }

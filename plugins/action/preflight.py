@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import multiprocessing
 import os
 import re
 import secrets
@@ -17,13 +18,16 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.plainstack.web.plugins.module_utils.layout import App
 from ansible_collections.plainstack.web.plugins.module_utils.lock import RENEWAL
+from ansible_collections.plainstack.web.plugins.module_utils.process import Process
 
 SUDO = re.compile(r"sudo|become|not in the sudoers|password is required", re.IGNORECASE)
 # Each lock of the run on this host: renew it, or give it back
 LOCKS = 'for lock in {paths}; do grep -qs {token} "$lock" && {do}; done; true'
 RENEW = 'cut -d. -f1 /proc/uptime > "$lock.new" && mv "$lock.new" "$lock.beat"'  # never empty, which would count as dead
 RELEASE = 'rm -f "$lock"'
+TAKEN, REFUSED = b"t", b"r"  # what a worker tells the process that holds the locks
 
 
 class ActionModule(ActionBase):
@@ -48,6 +52,11 @@ class ActionModule(ActionBase):
             "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
         arguments = {**self._task.args, "now": time.time(), "holder": holder}
+        tell = -1
+        if self._task.args.get("apps") and not self._task.check_mode:
+            # Whose child this is, and not whose it has become: a worker outlives an ansible-playbook that is killed
+            parent = multiprocessing.parent_process()
+            tell = self._hold(self._task.args["apps"], holder["token"], getattr(parent, "pid", os.getppid()))
         try:
             result = self._execute_module("plainstack.web.preflight", arguments, task_vars=variables)
         except AnsibleConnectionFailure as error:
@@ -59,9 +68,9 @@ class ActionModule(ActionBase):
             )
         except AnsibleError as error:  # a wrong or missing password for sudo is noticed before the module runs
             result = {"failed": True, "msg": str(error)}
+        if tell >= 0 and (not result.get("failed") or result.get("locked") or result.get("refused")):
+            os.write(tell, REFUSED if result.get("failed") else TAKEN)
         if not result.get("failed"):
-            if result.get("run") and self._task.args.get("apps"):
-                self._hold(self._task.args["apps"], holder["token"])
             return result
         said = "\n".join(str(result.get(key, "")) for key in ("msg", "module_stderr", "module_stdout")).strip()
         if result.get("locked"):
@@ -76,48 +85,65 @@ class ActionModule(ActionBase):
             )
         return self._failed(f"{host} could not be checked: {said}\n{where}\nNext: '{ssh} /usr/bin/python3 -V' must print a version of Python.")
 
-    def _hold(self, apps: list[str], token: str) -> None:
-        """Start a process that renews the locks until ansible-playbook has ended, however it ended, and then releases them."""
-        playbook = os.getppid()  # this is one of its workers, which ends with the task
+    def _hold(self, apps: list[str], token: str, playbook: int) -> int:
+        """Start a process that renews the locks until ansible-playbook has ended, however it ended, and then releases them.
+
+        It is there before the locks are asked for: what may be killed at any moment must not be what takes them.
+
+        :param playbook: the process of ansible-playbook; this is one of its workers, which ends with the task.
+        :returns: where to write TAKEN or REFUSED; closed without it, as by the death of this worker, the locks are released.
+        """
+        told, tell = os.pipe()
+        watching, watches = os.pipe()
+        worker = os.getpid()
         if os.fork():
-            return
+            os.close(told)
+            os.close(watches)
+            os.read(watching, 1)
+            os.close(watching)
+            if os.getppid() != playbook:  # it had ended before it was watched
+                os._exit(1)
+            return tell
         try:
             os.setsid()  # Ctrl-C ends ansible-playbook, and then this releases the locks
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN if number != signal.SIGTERM else signal.SIG_DFL)
-            os.closerange(0, 65536)  # whoever waits for the end of ansible-playbook's output must not wait for this
+            # Whoever waits for the end of ansible-playbook's output must not wait for this
+            low, high = sorted((told, watches))
+            for first, last in ((0, low), (low + 1, high), (high + 1, 65536)):
+                os.closerange(first, last)
             for _ in range(3):
                 os.open(os.devnull, os.O_RDWR)
             Display().verbosity = 0  # what it shows goes through ansible-playbook, and that way is closed now
-            locks = " ".join(f"/run/plainstack/{app}/lock" for app in apps)
-            ended = False
-            while not ended:
-                ended = self._ended(playbook, RENEWAL)
-                with contextlib.suppress(Exception):  # a connection that is lost may come back; if not, the lock ends by itself
-                    self._low_level_execute_command(LOCKS.format(paths=locks, token=token, do=RELEASE if ended else RENEW))
+            run = Process(playbook)
+            os.close(watches)
+            locks = " ".join(App(app).lock for app in apps)
+            said = self._renew(run, told, locks, token)
+            if not said and os.getppid() == worker and run.ended():
+                os.killpg(worker, signal.SIGKILL)  # with its SSH: the module on the host must not wait for the locks any more
+            for pause in {REFUSED: (), TAKEN: (0,)}.get(said, (0, 2)):  # it may just be taking them
+                time.sleep(pause)
+                self._on_the_host(RELEASE, locks, token)
         finally:
             os._exit(0)
 
-    @staticmethod
-    def _ended(process: int, seconds: float) -> bool:
-        """Wait up to so many seconds for the end of a process; whether it has ended."""
-        if hasattr(os, "pidfd_open"):
-            try:
-                handle = os.pidfd_open(process)
-            except ProcessLookupError:
-                return True
-            try:
-                return bool(select.select([handle], [], [], seconds)[0])
-            finally:
-                os.close(handle)
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            try:
-                os.kill(process, 0)
-            except ProcessLookupError:
-                return True
-            time.sleep(0.2)
-        return False
+    def _renew(self, run: Process, told: int, locks: str, token: str) -> bytes:
+        """Renew the locks until the run has ended or has not got them; what the worker has said."""
+        said = b""
+        while True:
+            ready, _, _ = select.select([run.fileno(), *([] if said else [told])], [], [], RENEWAL)
+            if run.fileno() in ready:
+                return said
+            if told in ready:
+                said = os.read(told, 1)
+                if said != TAKEN:
+                    return said
+            elif said:
+                self._on_the_host(RENEW, locks, token)
+
+    def _on_the_host(self, command: str, locks: str, token: str) -> None:
+        with contextlib.suppress(Exception):  # a connection that is lost may come back; if not, the lock ends by itself
+            self._low_level_execute_command(LOCKS.format(paths=locks, token=token, do=command))
 
     @staticmethod
     def _failed(message: str) -> dict[str, Any]:

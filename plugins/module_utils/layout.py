@@ -10,6 +10,8 @@ import tempfile
 from dataclasses import dataclass
 from typing import Any
 
+LOCKS = "/run/plainstack-locks"  # for root alone
+
 
 @dataclass(frozen=True)
 class App:
@@ -46,7 +48,7 @@ class App:
     @property
     def lock(self) -> str:
         """Who works on the app; see lock.py."""
-        return f"{self.sockets}/lock"
+        return f"{LOCKS}/{self.name}"
 
     @property
     def history(self) -> str:

@@ -10,6 +10,7 @@ version_added: "0.1.0"
 description:
   - Compares all files of a service with what is wanted, writes those that differ, validates the whole, and puts back
     what was there when it does not hold. A bad configuration is never left on disk for the next reboot.
+  - One run at a time does so on a host, whichever apps the runs are for; another one waits.
   - Units are loaded again when a file below C(/etc/systemd) changed. The service is enabled, started, and reloaded after
     a change, also when an earlier run was interrupted between writing and reloading.
 author: Plainstack contributors
@@ -85,12 +86,14 @@ written:
   elements: str
 """
 
+import contextlib
 import os
 import subprocess
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.plainstack.web.plugins.module_utils.layout import make_directory, read, write
+from ansible_collections.plainstack.web.plugins.module_utils.lock import LockError, shared
 from ansible_collections.plainstack.web.plugins.module_utils.stamp import STAMPS, digest
 from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
@@ -174,6 +177,16 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    try:
+        # Two runs for two apps must not write, validate and restore the one configuration of nginx at the same time
+        with contextlib.nullcontext() if module.check_mode else shared("configuration"):
+            apply(module)
+    except LockError as error:
+        module.fail_json(msg=f"{error}.")
+
+
+def apply(module: AnsibleModule) -> None:
+    """Compare, write, validate and load."""
     given = module.params
     files = given["files"] + given["secret_files"]
     secret = {file["dest"] for file in given["secret_files"]}

@@ -33,6 +33,10 @@ class LocalApp(App):
         return f"{self.base}/run"
 
     @property
+    def lock(self) -> str:
+        return f"{self.base}/locks/{self.name}"
+
+    @property
     def history(self) -> str:
         return f"{self.base}/log/{self.name}.log"
 

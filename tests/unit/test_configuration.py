@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.plainstack.web.plugins.module_utils import layout
+from ansible_collections.plainstack.web.plugins.module_utils import layout, lock
 from ansible_collections.plainstack.web.plugins.modules import configuration
 
 SECRET = "hunter2-must-not-be-seen"
@@ -39,6 +39,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(configuration, "STAMPS", str(tmp_path / "stamps"))
     monkeypatch.setattr(configuration, "UNITS", str(tmp_path / "etc/units"))
+    monkeypatch.setattr(lock, "LOCKS", str(tmp_path / "locks"))
     return tmp_path
 
 
@@ -193,3 +194,14 @@ def test_a_secret_is_written_and_not_shown(host: Path, run: Run) -> None:
         assert SECRET not in json.dumps(result)
         assert OLD_SECRET not in json.dumps(result)
     assert tree(host)["key"] == (SECRET, "0o600")
+
+
+def test_two_runs_are_never_at_once(host: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where they are for two apps: nginx has one configuration, and what one of them puts back would be the other's."""
+    monkeypatch.setattr(lock, "SHARED", 0.2)
+    with lock.shared("configuration"):
+        result = run({"nginx.conf": "one"})
+        assert run({"nginx.conf": "one"}, check=True)["changed"]
+    assert "another run works on the configuration of this host" in result["msg"]
+    assert not (host / "etc/nginx.conf").exists()
+    assert run({"nginx.conf": "one"})["changed"]

@@ -1,5 +1,6 @@
-"""What the controller has a host's shell do with the locks of a run, and how it notices the end of ansible-playbook."""
+"""What the controller has a host's shell do with the locks of a run, and that it does so only while ansible-playbook runs."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.action.preflight import LOCKS, RELEASE, RENEW, ActionModule
+from ansible_collections.plainstack.web.plugins.action.preflight import LOCKS, RELEASE, RENEW
 from ansible_collections.plainstack.web.plugins.module_utils.layout import write
 from ansible_collections.plainstack.web.plugins.module_utils.lock import Holder, acquire, holder, uptime
 from ansible_collections.plainstack.web.plugins.module_utils.lock import release as give_back
@@ -27,11 +28,11 @@ def shell(app: LocalApp, do: str, *more: str) -> None:
 
 def test_renew(app: LocalApp) -> None:
     acquire(app, MINE, 0)
-    write(f"{app.lock}.beat", f"{int(uptime()) - 39}\n")
-    shell(app, RENEW, f"{app.sockets}/none")
+    write(f"{app.lock}.beat", f"{int(uptime()) - 119}\n")
+    shell(app, RENEW, f"{app.lock}-none")
     assert uptime() - float(Path(f"{app.lock}.beat").read_text()) < 3
     assert holder(app) == MINE
-    assert sorted(os.listdir(app.sockets)) == ["lock", "lock.beat"]
+    assert sorted(os.listdir(os.path.dirname(app.lock))) == ["hello", "hello.beat", "hello.guard"]
 
 
 def test_release(app: LocalApp) -> None:
@@ -46,7 +47,7 @@ def test_the_lock_of_another_run_is_left_alone(app: LocalApp, do: str) -> None:
     """This run's lease was over, and somebody else has taken the lock since."""
     acquire(app, OTHER, 0)
     write(f"{app.lock}.beat", "5\n")
-    shell(app, do, f"{app.sockets}/none")
+    shell(app, do, f"{app.lock}-none")
     assert Path(f"{app.lock}.beat").read_text() == "5\n"
     assert MINE.token not in Path(app.lock).read_text()
 
@@ -61,11 +62,59 @@ def test_there_is_no_moment_without_a_sign_of_life(app: LocalApp, tmp_path: Path
     assert (tmp_path / "seen").read_text().strip()
 
 
-@pytest.mark.parametrize("with_pidfd", [True, False], ids=["linux", "elsewhere"])
-def test_the_end_of_ansible_playbook(monkeypatch: pytest.MonkeyPatch, with_pidfd: bool) -> None:
-    if not with_pidfd:
-        monkeypatch.delattr(os, "pidfd_open")
-        monkeypatch.setattr(time, "sleep", lambda _seconds: None)
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        assert ActionModule._ended(process.pid, 0.01) is False
-    assert ActionModule._ended(process.pid, 1) is True
+# ansible-playbook, its worker, and in place of the commands on the host a file with what they would do there. The worker says its number,
+# and what becomes of it when it has taken the locks
+RUN = """
+import os, sys, time
+from pathlib import Path
+from ansible_collections.plainstack.web.plugins.action.preflight import RENEW, ActionModule
+case, said = sys.argv[1], Path(sys.argv[2])
+playbook = os.getpid()
+if os.fork():
+    time.sleep(60 if case == "waits" else 1)
+    os._exit(0)
+os.setsid()
+if case == "late":
+    while os.getppid() == playbook:
+        time.sleep(0.05)
+action = ActionModule.__new__(ActionModule)
+action._low_level_execute_command = lambda command: said.open("a").write("renew\\n" if RENEW in command else "release\\n")
+tell = action._hold(["hello"], "0123456789abcdef", playbook)
+said.write_text(f"{os.getpid()}\\n")
+if case == "waits":
+    time.sleep(60)
+os.write(tell, b"t" if case == "taken" else b"r")
+"""
+
+
+@pytest.mark.parametrize(
+    ("case", "wanted"),
+    [
+        ("waits", ["release", "release"]),  # killed while it waits for the locks
+        ("taken", ["release"]),
+        ("refused", []),
+        ("late", None),  # killed before the worker has begun: it asks for nothing
+    ],
+)
+def test_the_locks_end_with_ansible_playbook(tmp_path: Path, case: str, wanted: list[str] | None) -> None:
+    said = tmp_path / "said"
+    with subprocess.Popen([sys.executable, "-c", RUN, case, str(said)], env={**os.environ, "PYTHONPATH": "collections"}) as process:
+        while case == "waits" and not said.exists():
+            time.sleep(0.05)
+        if case == "waits":
+            process.kill()
+    end = time.monotonic() + 10
+    while processes(str(said)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert processes(str(said)) == []
+    assert (said.read_text().splitlines()[1:] if said.exists() else None) == wanted
+
+
+def processes(word: str) -> list[str]:
+    """The processes that have a word in their command."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if word in path.read_text() and "Z" not in (path.parent / "stat").read_text().rsplit(")", 1)[1][:3]:
+                found.append(path.parent.name)
+    return found

@@ -4,13 +4,29 @@ import fcntl
 import json
 import os
 import stat
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from ansible_collections.plainstack.web.plugins.module_utils import lock
 from ansible_collections.plainstack.web.plugins.module_utils.layout import write
-from ansible_collections.plainstack.web.plugins.module_utils.lock import LEASE, RENEWAL, STEP, Holder, LockError, acquire, holder, release, renew, step
+from ansible_collections.plainstack.web.plugins.module_utils.lock import (
+    GUARD,
+    LEASE,
+    RENEWAL,
+    SHARED,
+    STEP,
+    Holder,
+    LockError,
+    acquire,
+    holder,
+    release,
+    renew,
+    shared,
+    step,
+)
 
 from tests.unit.fakes import LocalApp
 
@@ -35,8 +51,9 @@ class Uptime:
 
 
 @pytest.fixture(autouse=True)
-def uptime(monkeypatch: pytest.MonkeyPatch) -> Uptime:
+def uptime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Uptime:
     fake = Uptime()
+    monkeypatch.setattr(lock, "LOCKS", str(tmp_path / "locks"))
     monkeypatch.setattr(lock, "time", fake)
     monkeypatch.setattr(lock, "uptime", lambda: fake.now)
     return fake
@@ -60,6 +77,7 @@ def test_another_run_is_kept_out_and_told_who_it_is(app: LocalApp, uptime: Uptim
         acquire(app, MINE, 0)
     assert "the app 'hello' is locked by rollback.yml of ann on desk, since 2026-01-01T00:00:05Z (last sign of life 0 s ago)" in str(error.value)
     assert "-e lock_wait=600" in str(error.value)
+    assert f"'sudo rm {app.lock}' on the host frees the lock" in str(error.value)
     release(app, MINE.token)
     assert holder(app) == OTHER
 
@@ -122,8 +140,8 @@ def test_what_takes_the_lock_sees_no_moment_without_its_sign_of_life(app: LocalA
     uptime.now += 9999
     seen = []
 
-    def watched(path: str, content: str) -> None:
-        write(path, content)
+    def watched(path: str, content: str, mode: int) -> None:
+        write(path, content, mode)
         seen.append(holder(app))
 
     monkeypatch.setattr(lock, "write", watched)
@@ -157,17 +175,62 @@ def test_what_the_controller_renews_is_understood(app: LocalApp, uptime: Uptime)
 
 
 @pytest.mark.usefixtures("umask")
-def test_the_lock_leaves_the_sockets_reachable(app: LocalApp) -> None:
-    os.rmdir(app.sockets)
+def test_nobody_but_root_can_open_a_lock(app: LocalApp) -> None:
+    """Whoever can open a file can lock it, and hold up every run."""
     acquire(app, MINE, 0)
-    assert oct(stat.S_IMODE(os.stat(app.sockets).st_mode)) == "0o755"
+    with step(app, MINE.token), shared("configuration"):
+        pass
+    directory = Path(app.lock).parent
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert {path.name for path in directory.iterdir()} == {"hello", "hello.beat", "hello.guard", "hello.step", ".configuration"}
     assert json.loads(Path(app.lock).read_text())["by"] == "me"
+
+
+def test_a_process_that_stops_while_it_takes_the_lock_is_not_waited_for_for_ever(app: LocalApp, uptime: Uptime) -> None:
+    began = uptime.now
+    acquire(app, MINE, 0)
+    with open(f"{app.lock}.guard") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(LockError, match=r"another process is just taking the lock of 'hello'(?s:.*)'sudo fuser -v .*/hello\.guard'"):
+            acquire(app, MINE, 600)
+    assert uptime.now - began == pytest.approx(GUARD, abs=1)
+
+
+def test_a_run_that_has_ended_gets_no_lock(app: LocalApp) -> None:
+    """It was killed while it waited, and the other run ends only now."""
+    with pytest.raises(LockError, match="has ended while it waited"):
+        acquire(app, MINE, 600, given_up=lambda: True)
+    assert not os.path.exists(app.lock)
+
+
+@pytest.mark.parametrize(("listens", "said"), [(True, "False"), (False, "True")])
+def test_a_run_has_ended_when_nobody_listens(tmp_path: Path, listens: bool, said: str) -> None:
+    code = f"import time; time.sleep(0.3); from {lock.__name__} import abandoned; open({str(tmp_path / 'said')!r}, 'w').write(str(abandoned()))"
+    environment = {**os.environ, "PYTHONPATH": "collections"}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdout
+        if not listens:
+            process.stdout.close()
+        process.wait()
+    assert (tmp_path / "said").read_text() == said
+
+
+def test_what_the_apps_share_is_worked_on_by_one_at_a_time(uptime: Uptime) -> None:
+    began = uptime.now
+    with (
+        shared("configuration"),
+        pytest.raises(LockError, match=r"another run works on the configuration of this host; waited for"),
+        shared("configuration"),
+    ):
+        pytest.fail("it went on")
+    assert uptime.now - began == pytest.approx(SHARED, abs=1)
+    with shared("configuration"), shared("certificates"):
+        pass
 
 
 @pytest.mark.parametrize("take", [False, True])
 def test_a_step_of_a_run(app: LocalApp, take: bool) -> None:
     """Where a role is used alone nobody has taken a lock."""
-    os.rmdir(app.sockets)
     if take:
         acquire(app, MINE, 0)
     with step(app, MINE.token if take else "") as run:
@@ -179,6 +242,15 @@ def test_no_step_in_another_run(app: LocalApp, token: str) -> None:
     acquire(app, OTHER, 0)
     with pytest.raises(LockError, match=r"the app 'hello' is locked by rollback\.yml of ann on desk"), step(app, token):
         pytest.fail("it went on")
+
+
+def test_a_step_is_a_sign_of_life(app: LocalApp, uptime: Uptime) -> None:
+    acquire(app, MINE, 0)
+    uptime.now += LEASE - 1
+    with step(app, MINE.token):
+        uptime.now += LEASE - 1
+    uptime.now += LEASE - 1
+    assert holder(app) == MINE
 
 
 def test_no_step_after_the_lock_was_lost(app: LocalApp, uptime: Uptime) -> None:
@@ -211,7 +283,7 @@ def test_two_steps_are_never_at_once(app: LocalApp) -> None:
 def test_a_step_that_does_not_end_is_not_waited_for_for_ever(app: LocalApp, uptime: Uptime) -> None:
     """A killed run may still drain on the host."""
     began = uptime.now
-    with step(app, ""), pytest.raises(LockError, match=r"a step of an earlier run of 'hello'(?s:.*)fuser -v .*/lock\.step"), step(app, ""):
+    with step(app, ""), pytest.raises(LockError, match=r"a step of an earlier run of 'hello'(?s:.*)fuser -v .*/hello\.step"), step(app, ""):
         pytest.fail("it went on")
     assert uptime.now - began == pytest.approx(STEP, abs=1)
 

@@ -72,7 +72,7 @@ def test_rollback(app: LocalApp, host: Systemd, run: Run, own: Answers) -> None:
 def test_rollback_in_check_mode(app: LocalApp, host: Systemd, run: Run) -> None:
     result = run(rollback, check=True)
     assert (result["changed"], result["id"], running(app), host.calls) == (True, OLD, [NEW], [])
-    assert "lock.step" not in os.listdir(app.sockets)
+    assert not os.path.exists(f"{app.lock}.step")
 
 
 @pytest.mark.usefixtures("host")

@@ -134,7 +134,7 @@ def tidy(vm: Vm) -> Tidy:
     """A function that waits until the lock is free, checks that nothing is half-done, and returns the state."""
 
     def check(app: str = "hello") -> State:
-        wait("the lock is free", lambda: vm.run(f"test -e /run/plainstack/{app}/lock").returncode == 1, 5)
+        wait("the lock is free", lambda: vm.run(f"test -e /run/plainstack-locks/{app}").returncode == 1, 5)
         state = vm.look(app)
         assert state.untidy() == {}
         return state

@@ -16,7 +16,7 @@ SLOW = 12  # seconds of a request that is in flight on the old release from befo
 
 
 # A step is going on: between two of them a line that is cut is only opened again
-STEP = "! flock --nonblock /run/plainstack/hello/lock.step true"
+STEP = "! flock --nonblock /run/plainstack-locks/hello.step true"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from support import Running, Site, check_message
 from vm import Mend, Served, Tidy, Vm, wait
 
 GO = "/srv/hello/shared/go"
-LOCK = "/run/plainstack/hello/lock"
+LOCK = "/run/plainstack-locks/hello"
 MIGRATING = "systemctl is-active plainstack-migrate-hello.service"
 
 
