@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass
 
 from ansible_collections.plainstack.web.plugins.module_utils.layout import LOCKS, App, make_directory, read, write
 
-LEASE = 120  # seconds without a renewal after which a run counts as dead
-RENEWAL = 40  # seconds between two renewals
+LEASE = 100  # seconds without a renewal after which a run counts as dead
+RENEWAL = 20  # seconds between two renewals; where a step has renewed in between, they are at most twice as far apart
 GUARD = 10  # seconds to wait for a process that takes or releases the lock at this moment, which is a matter of milliseconds
 STEP = 120  # seconds to wait for a step of a run that was killed
 SHARED = 300  # seconds to wait for another run that works on what the apps of a host share

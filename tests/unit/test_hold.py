@@ -28,7 +28,7 @@ def shell(app: LocalApp, do: str, *more: str) -> None:
 
 def test_renew(app: LocalApp) -> None:
     acquire(app, MINE, 0)
-    write(f"{app.lock}.beat", f"{int(uptime()) - 119}\n")
+    write(f"{app.lock}.beat", f"{int(uptime()) - 99}\n")
     shell(app, RENEW, f"{app.lock}-none")
     assert uptime() - float(Path(f"{app.lock}.beat").read_text()) < 3
     assert holder(app) == MINE

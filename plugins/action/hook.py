@@ -1,0 +1,5 @@
+"""`hook` is a step of a run."""
+
+from ansible_collections.plainstack.web.plugins.action.step import ActionModule
+
+__all__ = ["ActionModule"]

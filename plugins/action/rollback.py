@@ -1,0 +1,5 @@
+"""`rollback` is a step of a run."""
+
+from ansible_collections.plainstack.web.plugins.action.step import ActionModule
+
+__all__ = ["ActionModule"]
