@@ -18,11 +18,13 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.plainstack.web.plugins.action.step import silence
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
 from ansible_collections.plainstack.web.plugins.module_utils.lock import RENEWAL
 from ansible_collections.plainstack.web.plugins.module_utils.process import Process
 
 SUDO = re.compile(r"sudo|become|not in the sudoers|password is required", re.IGNORECASE)
+SLOW = "waiting for privilege escalation prompt"  # it was reached, and its sudo took longer than Ansible waits
 # Each lock of the run on this host: renew it, or give it back
 LOCKS = 'for lock in {paths}; do grep -qs {token} "$lock" && {do}; done; true'
 RENEW = 'cut -d. -f1 /proc/uptime > "$lock.new" && mv "$lock.new" "$lock.beat"'  # never empty, which would count as dead
@@ -62,6 +64,11 @@ class ActionModule(ActionBase):
         except AnsibleConnectionFailure as error:
             if boolean(self._task.args.get("allow_unreachable", False)):
                 return {"changed": False, "left_out": True, "warnings": [f"{host} cannot be reached and is left out: {error}"]}
+            if SLOW in str(error):
+                return self._failed(
+                    f"{host} is slow: {error}\n{where}\nNext: give it more time: --timeout 60 in the command, or 'ansible_timeout: 60' for the host. "
+                    f"'time {ssh} sudo -n true' shows how long it takes."
+                )
             hint = "" if purpose == "upgrade" else " Of several servers, -e allow_unreachable=true leaves it out."
             return self._failed(
                 f"{host} cannot be reached: {error}\n{where}\nNext: '{ssh}' must log in without a question; then run the same command again.{hint}"
@@ -81,7 +88,7 @@ class ActionModule(ActionBase):
         if SUDO.search(said):
             return self._failed(
                 f"{host} can be reached, but '{user}' cannot become root with sudo: {said}\n{where}\n"
-                f"Next: '{ssh} sudo -v' must work. Where sudo asks for a password, add --ask-become-pass to the command."
+                f"Next: '{ssh} sudo -n true' must work. Where sudo asks for a password, add --ask-become-pass to the command."
             )
         return self._failed(f"{host} could not be checked: {said}\n{where}\nNext: '{ssh} /usr/bin/python3 -V' must print a version of Python.")
 
@@ -138,7 +145,7 @@ class ActionModule(ActionBase):
                 said = os.read(told, 1)
                 if said != TAKEN:
                     return said
-            elif said:
+            elif said and silence(token) > RENEWAL:
                 self._on_the_host(RENEW, locks, token)
 
     def _on_the_host(self, command: str, locks: str, token: str) -> None:

@@ -10,7 +10,7 @@ version_added: "0.1.0"
 description:
   - Measures the host and fails with everything that is missing, before anything is touched.
   - Then takes the locks of the apps, so that no other run works on them. The action plugin renews them while ansible-playbook
-    runs and releases them when it ends, however it ends; without a renewal a lock ends by itself after two minutes.
+    runs and releases them when it ends, however it ends; without a renewal a lock ends by itself after 100 seconds.
   - The action plugin of the same name turns an unreachable host and a missing sudo into errors that say what to do.
 author: Plainstack contributors
 options:

@@ -72,7 +72,7 @@ def test_no_sudo(vm: Vm, site: Site) -> None:
     vm.do("useradd --create-home nosudo; install -d -m 700 -o nosudo /home/nosudo/.ssh")
     vm.do("install -m 600 -o nosudo /home/admin/.ssh/authorized_keys /home/nosudo/.ssh/authorized_keys")
     site.hosts["lab"]["hosts"][vm.name]["ansible_user"] = "nosudo"
-    words = ["'nosudo' cannot become root with sudo", f"ssh -p {vm.ssh_port} nosudo@127.0.0.1 sudo -v", "--ask-become-pass"]
+    words = ["'nosudo' cannot become root with sudo", f"ssh -p {vm.ssh_port} nosudo@127.0.0.1 sudo -n true", "--ask-become-pass"]
     check_message(site.deploy(), *words)
 
 
