@@ -25,8 +25,7 @@ class ActionModule(ActionBase):
         """The module's result; the archive's copy on the host is removed in any case."""
         super().run(tmp, task_vars)
         arguments = dict(self._task.args)
-        environment = arguments.get("environment") or {}
-        arguments["environment"] = encode(environment if isinstance(environment, str) else render(environment))
+        arguments["environment"] = encode(render(arguments.get("environment") or {}))
         arguments["build_environment"] = encode(json.dumps(arguments.get("build_environment") or {}))
         if os.path.getsize(arguments["archive"]) <= INLINE:
             with open(arguments["archive"], "rb") as stream:

@@ -429,6 +429,9 @@ def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
             )
     if f"{app['path']}/".startswith(f"{OF_THE_SITE}/"):
         problems.append(f"{where}: 'path' is '{app['path']}', but {OF_THE_SITE} is the site's own; take another path.")
+    # uv would read what begins with a hyphen as an option
+    if app["requirements"] and (app["requirements"].startswith("-") or not _inside(os.path.normpath(app["requirements"]))):
+        problems.append(f"{where}: the requirements '{app['requirements']}' are not a file in the source.")
     for directory in app["shared"]:
         if len(directory.encode()) > LONGEST_NAME or any(len(part.encode()) > 255 for part in directory.split("/")):
             problems.append(f"{where}: '{directory[:40]}...' in 'shared' is too long: a name has at most 255 bytes, the whole path {LONGEST_NAME}.")
@@ -447,6 +450,11 @@ def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
     return problems
 
 
+def check(app: Mapping[str, Any], where: str) -> list[str]:
+    """What is wrong with an app that has all keys, but for the files that it names."""
+    return _check_types(app, where) or _check_values(app, where) + _check_environment(app, where)
+
+
 def _check_files(app: Mapping[str, Any], where: str) -> list[str]:
     source = app["source"]
     if not os.path.isdir(source):
@@ -455,12 +463,7 @@ def _check_files(app: Mapping[str, Any], where: str) -> list[str]:
         return [f"{where}: the source '{source}' is empty."]
     problems = []
     if app["requirements"]:
-        # uv would read what begins with a hyphen as an option
-        if (
-            app["requirements"].startswith("-")
-            or not _inside(os.path.normpath(app["requirements"]))
-            or not os.path.isfile(os.path.join(source, app["requirements"]))
-        ):
+        if not os.path.isfile(os.path.join(source, app["requirements"])):
             problems.append(f"{where}: the requirements '{app['requirements']}' are not a file in {source}.")
     elif not any(os.path.isfile(os.path.join(source, lock)) for lock in LOCKS):
         problems.append(f"{where}: {source} has no {', '.join(LOCKS[:-1])} or {LOCKS[-1]}; add one, or set 'requirements'.")

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+
+LINE = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\`$]|\\["\\`$])*)"\n')
+
+
+class EnvironmentTextError(ValueError):
+    """The text is no environment that Plainstack has written. The message has nothing of it."""
 
 
 def quote(value: object) -> str:
@@ -19,3 +26,18 @@ def quote(value: object) -> str:
 def render(variables: Mapping[str, object]) -> str:
     """The whole file, sorted by name, so that the same variables make the same file."""
     return "".join(f"{name}={quote(variables[name])}\n" for name in sorted(variables))
+
+
+def parse(text: str) -> dict[str, str]:
+    """The variables of a file as `render` writes it, and of no other.
+
+    :raises EnvironmentTextError: when it is not such a file.
+    """
+    found, end = {}, 0
+    while end < len(text):
+        line = LINE.match(text, end)
+        if not line:
+            raise EnvironmentTextError("it is not as Plainstack writes it")
+        found[line[1]] = re.sub(r"\\(.)", r"\1", line[2])
+        end = line.end()
+    return found

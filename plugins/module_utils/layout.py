@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass
 from typing import Any
 
 LOCKS = "/run/plainstack-locks"  # for root alone
+ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")  # of a release
 
 
 @dataclass(frozen=True)

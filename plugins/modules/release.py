@@ -44,7 +44,7 @@ options:
     default: {}
   environment:
     description:
-      - Environment variables of the app, or the text of the environment file of the same release on another host.
+      - Environment variables of the app.
       - The action plugin hands them to the module as one encoded text, because a value such as C(1), hidden wherever it
         stands in the output, would take half of the output with it.
     type: raw
@@ -126,7 +126,7 @@ import tempfile
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.plainstack.web.plugins.module_utils import memory
 from ansible_collections.plainstack.web.plugins.module_utils.build import BuildError, Plan, build, find, sweep, unwritable
-from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory
+from ansible_collections.plainstack.web.plugins.module_utils.layout import ID, App, make_directory
 from ansible_collections.plainstack.web.plugins.module_utils.lock import LockError, step
 from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running
 
@@ -187,6 +187,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
+    if not ID.fullmatch(given["id"]):  # it may come from another server of the fleet, and becomes part of paths
+        module.fail_json(msg=f"{given['app']}: {given['id']!r} is no id of a release.")
     app = App(given["app"])
     plan = Plan(
         app=app,

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.environment import render
+from ansible_collections.plainstack.web.plugins.module_utils.environment import EnvironmentTextError, parse, render
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -40,7 +40,7 @@ def read_as_systemd(text: str) -> dict[str, str]:
 @given(st.dictionaries(NAMES, VALUES, max_size=4))
 @example({"A": ODD, "B": " leading", "C": "", "D": "\n", "E": "\r\n", "F": '\\"', "G": "#comment"})
 def test_every_text_survives(variables: dict[str, str]) -> None:
-    assert read_as_systemd(render(variables)) == variables
+    assert read_as_systemd(render(variables)) == parse(render(variables)) == variables
 
 
 @pytest.mark.parametrize(("value", "expected"), [(1, "1"), (0.5, "0.5"), ("010", "010"), ("", "")])
@@ -50,3 +50,11 @@ def test_numbers(value: object, expected: str) -> None:
 
 def test_the_order_of_the_definition_does_not_matter() -> None:
     assert render({"B": 1, "A": 2}) == render({"A": 2, "B": 1}) == 'A="2"\nB="1"\n'
+
+
+@pytest.mark.parametrize("text", ["A=1\n", 'A="1"', 'A="1"\n\n', "# x\n", 'A="$HOME"\n', 'A="\\n"\n', 'A-B="1"\n', 'A="1"\nB="', ' A="1"\n', 'A="1" B="2"\n'])
+def test_what_is_not_as_it_is_written_is_refused(text: str) -> None:
+    """Without a word of it: it may be a secret."""
+    with pytest.raises(EnvironmentTextError) as error:
+        parse(text)
+    assert str(error.value) == "it is not as Plainstack writes it"
