@@ -7,6 +7,8 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.plainstack.web.plugins.module_utils import rollout, traffic
+from ansible_collections.plainstack.web.plugins.module_utils.adopt import AdoptError
+from ansible_collections.plainstack.web.plugins.module_utils.adopt import adopt as adopt_releases
 from ansible_collections.plainstack.web.plugins.module_utils.definition import DefinitionError, normalise, select
 from ansible_collections.plainstack.web.plugins.module_utils.wiring import WiringError, balanced_sites, certificates, issuers, places, release_config, sites
 from ansible_collections.plainstack.web.plugins.module_utils.wiring import addresses as private_addresses
@@ -43,6 +45,14 @@ def addresses(value: list[str], variables: Any) -> list[str]:
         raise AnsibleFilterError(str(error)) from None
 
 
+def adopt(value: list[dict[str, Any]], references: dict[str, str], variables: Any, directory: str) -> dict[str, Any]:
+    """The apps as they were deployed to the servers that the others get them from."""
+    try:
+        return adopt_releases(value, references, variables, directory)
+    except AdoptError as error:
+        raise AnsibleFilterError(str(error)) from None
+
+
 def canary(value: list[str], wanted: Any) -> list[str]:
     """The hosts that are switched first."""
     try:
@@ -76,10 +86,12 @@ class FilterModule:
         """By name."""
         return {
             "addresses": addresses,
+            "adopt": adopt,
             "apps": apps,
             "canary": canary,
             "balanced_sites": balanced_sites,
             "certificates": certificates,
+            "failures": rollout.failures,
             "issuers": issuers,
             "places": places,
             "reference": reference,

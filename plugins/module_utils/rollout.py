@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.plainstack.web.plugins.module_utils.layout import ID
+
 
 class RolloutError(ValueError):
     """What is asked for cannot be; the message says why."""
@@ -38,10 +40,12 @@ def reference(hosts: Sequence[str], variables: Mapping[str, Mapping[str, Any]], 
     :raises RolloutError: when none has a release, or none has the archive of it.
     """
     lives = {host: variables[host]["plainstack_live"]["apps"][name] for host in hosts}
+    if odd := [host for host, live in lives.items() if live["id"] and not ID.fullmatch(live["id"])]:  # it becomes part of paths
+        raise RolloutError(f"{name}: what is live on {', '.join(odd)} is no release that Plainstack has made. Nothing was touched.\nNext: look at that server.")
     good = [live for live in lives.values() if live["id"] and live["story"].get("verdict") == "good"]
     if not good:
         raise RolloutError(f"{name}: no server has a confirmed release that others could get. Nothing was touched.\nNext: ansible-playbook deploy.yml")
-    wanted = max(good, key=lambda live: (live["story"].get("went_live", ""), live["id"]))["id"]
+    wanted = max(good, key=lambda live: (str(live["story"].get("went_live", "")), live["id"]))["id"]
     found = next((host for host, live in lives.items() if live["id"] == wanted and live["archive"]), "")
     if not found:
         raise RolloutError(
@@ -51,10 +55,26 @@ def reference(hosts: Sequence[str], variables: Mapping[str, Mapping[str, Any]], 
     return found
 
 
-def table(hosts: Sequence[str], variables: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> str:
+def failures(hosts: Sequence[str], variables: Mapping[str, Mapping[str, Any]], reached: Sequence[str]) -> list[str]:
+    """What was not done of what a failure does not end: each step that failed, and the servers that were lost after their switch.
+
+    :param variables: of each host `plainstack_failures`, and `plainstack_switches` where it came to that.
+    :param reached: the hosts that the run has not lost.
+    """
+    found = []
+    for host in hosts:
+        found += [f"{host}: {one}" for one in variables[host].get("plainstack_failures", [])]
+        if switches := variables[host].get("plainstack_switches", {}):
+            ids = ", ".join(f"{switch['id']} of {name}" for name, switch in switches.items())
+            found += [f"{host}: all that comes after the switch, because it was lost; {ids} is live there"] if host not in reached else []
+    return found
+
+
+def table(hosts: Sequence[str], variables: Mapping[str, Mapping[str, Any]], names: Sequence[str], reached: Sequence[str] | None = None) -> str:
     """What a rollout did, one line for each server and app.
 
     :param variables: of each host, by name of the app: `plainstack_switches` (`id`, `before`, `changed`, `gate` in seconds, `seconds`, `at`).
+    :param reached: the hosts that the run has not lost; all of them by default.
     """
     rows = [("server", "app", "before", "after", "gate", "switch", "result")]
     moments: list[float] = []
@@ -70,6 +90,7 @@ def table(hosts: Sequence[str], variables: Mapping[str, Mapping[str, Any]], name
                 continue
             result = "canary" if host in found.get("plainstack_canary", []) else "live"
             moments += [switch["at"]] if result == "live" else []
+            result += "" if reached is None or host in reached else ", lost since"
             rows.append((host, name, switch["before"] or "-", switch["id"], f"{switch['gate']:.1f} s", f"{switch['seconds']:.1f} s", result))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

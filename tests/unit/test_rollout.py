@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.rollout import RolloutError, canary, reference, table
+from ansible_collections.plainstack.web.plugins.module_utils.rollout import RolloutError, canary, failures, reference, table
 
 HOSTS = ["a", "b", "c", "d", "e"]
 
@@ -21,7 +21,8 @@ def test_no_canary(wanted: str) -> None:
 
 def live(identifier: str, went_live: str = "", archive: str = "/x.tar.gz", verdict: str = "good") -> dict[str, Any]:
     story = {"went_live": went_live, "verdict": verdict} if identifier else {}
-    return {"plainstack_live": {"apps": {"hello": {"id": identifier, "story": story, "archive": archive}}}}
+    whole = f"2026010{identifier}T000000Z-deadbeef" if identifier.isdigit() else identifier
+    return {"plainstack_live": {"apps": {"hello": {"id": whole, "story": story, "archive": archive}}}}
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,16 @@ def test_reference(lives: list[dict[str, Any]], wanted: str) -> None:
     assert reference(hosts, dict(zip(hosts, lives, strict=True)), "hello") == wanted
 
 
-@pytest.mark.parametrize(("lives", "message"), [([live("")], "no server has a confirmed release"), ([live("1", archive="")], "built by an older version")])
+@pytest.mark.parametrize(
+    ("lives", "message"),
+    [
+        ([live("")], "no server has a confirmed release"),
+        ([live("1", archive="")], "built by an older version"),
+        # What would become part of a path on the controller and on the other servers
+        ([live("../../../etc/cron.d/x")], "what is live on a is no release that Plainstack has made. Nothing was touched"),
+        ([live("20260101T000000Z-deadbeef\n")], "no release that Plainstack has made"),
+    ],
+)
 def test_no_reference(lives: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(RolloutError, match=message):
         reference(["a"], {"a": lives[0]}, "hello")
@@ -73,6 +83,24 @@ def test_table() -> None:
         "gone    hello  ?       ?      -      -       left out: cannot be reached",
         "From the first switch to the last: 0.75 s.",
     ]
+
+
+def test_what_was_not_done() -> None:
+    """Each failure once, and what was lost on the way: it has the new release."""
+    hosts: dict[str, dict[str, Any]] = {
+        "well": host("old", "new", 1.0),
+        "lost": host("old", "new", 1.0),
+        "failed": {**host("old", "new", 1.0), "plainstack_failures": ["after_live of hello: exit code 1", "the firewall: no nft"]},
+        "gone": {"plainstack_host": {"left_out": True}},
+        "balancer": {},
+    }
+    assert failures(list(hosts), hosts, ["well", "failed", "balancer"]) == [
+        "lost: all that comes after the switch, because it was lost; new of hello is live there",
+        "failed: after_live of hello: exit code 1",
+        "failed: the firewall: no nft",
+    ]
+    assert failures(["well"], hosts, ["well"]) == []
+    assert [line.split("  ")[-1].strip() for line in table(["well", "lost"], hosts, ["hello"], ["well"]).splitlines()[1:3]] == ["live", "live, lost since"]
 
 
 def test_one_server_has_no_skew() -> None:
