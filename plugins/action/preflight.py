@@ -29,7 +29,8 @@ SLOW = "waiting for privilege escalation prompt"  # it was reached, and its sudo
 LOCKS = 'for lock in {paths}; do grep -qs {token} "$lock" && {do}; done; true'
 RENEW = 'cut -d. -f1 /proc/uptime > "$lock.new" && mv "$lock.new" "$lock.beat"'  # never empty, which would count as dead
 RELEASE = 'rm -f "$lock"'
-TAKEN, REFUSED = b"t", b"r"  # what a worker tells the process that holds the locks
+TAKEN = b"t"  # what a worker tells the process that holds the locks
+REFUSED = b"r"
 
 
 class ActionModule(ActionBase):
