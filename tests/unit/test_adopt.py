@@ -60,9 +60,9 @@ def test_a_release_of_an_older_version_lacks_new_settings() -> None:
 @pytest.mark.parametrize(
     ("changes", "file", "word"),
     [
-        ({"config__memory_max": "1G\nExecStartPre=+/bin/sh -c evil"}, "release.json", "'memory_max' is"),
-        ({"config__module": "wsgi:app\n"}, "release.json", "'module' is"),
-        ({"config__health_path": "/\r\nHost: x"}, "release.json", "'health_path' is"),
+        ({"config__memory_max": "1G\nExecStartPre=+/bin/sh -c evil"}, "release.json", "'memory_max'"),
+        ({"config__module": "wsgi:app\n"}, "release.json", "'module'"),
+        ({"config__health_path": "/\r\nHost: x"}, "release.json", "'health_path'"),
         ({"config__timeout": "30; evil"}, "release.json", "'timeout' must be a whole number"),
         ({"config__timeout": None}, "release.json", "'timeout' has no value"),
         ({"config__workers": 10**9}, "release.json", "'workers' is"),

@@ -21,7 +21,13 @@ def test_one_app_of_two(vm: Vm, site: Site, get: Get, served: Served, tidy: Tidy
     mend()
     second = second_app(site)
     second["source"] = str(shutil.copytree(site.source, site.directory.parent / "second"))
-    assert site.deploy().code == 0
+    # The hook of one app fails, and all that comes after it is done, for the other app too
+    site.app["after_live"], second["after_live"] = "exit 3", 'touch "$PLAINSTACK_SHARED/after"'
+    run = site.deploy()
+    check_message(run, "what was not:", f"{vm.name}: after_live of hello: hello: the hook 'after_live' failed with exit code 3", "Next: ")
+    assert "Look at the certificates" in run.said.split("exit code 3")[1]
+    vm.do("ls /srv/second/shared/after")
+    site.app["after_live"] = second["after_live"] = ""
     site.edit("hello/templates/index.html", "<h1", '<h1 data-one="yes"')
     second["env"] = {"GREETING": "changed"}
     second["body_size"] = "21m"

@@ -140,7 +140,17 @@ def test_secrets_are_nowhere_in_the_output(vm: Vm, site: Site, tidy: Tidy) -> No
     site.edit("wsgi.py", "create_app()", "create_app(); raise ValueError('broken on purpose')")
     bad = site.deploy("--diff", "-vvv")
     check_message(bad, "broken on purpose")
-    assert [run.output.count("swordfish") for run in (good, bad)] == [0, 0]
+    back = site.rollback("--diff", "-vvv")
+    check_message(back, "the hook 'after_live' failed")
+    marker = f"/srv/hello/releases/{vm.live()}/release.json"
+    vm.do(f'cp {marker} /var/tmp/marker; sed -i \'s/"memory_max": "[^"]*/&\\\\nExecStartPre=+evil/\' {marker}')
+    scaled = site.start("scale.yml", "--diff", "-vvv").wait()
+    check_message(scaled, f"{marker} on {vm.name} is not as a deploy has written it", "'memory_max'", "Nothing was touched", "Next: ")
+    vm.do(f"cp /var/tmp/marker {marker}; systemctl stop 'hello@*.service' 'hello@*.socket'")
+    upgraded = site.start("upgrade.yml", "--diff", "-vvv").wait()
+    check_message(upgraded, "/healthz answered 502", "asked through its own nginx")
+    vm.do(f"systemctl start hello@{vm.live()}.socket hello@{vm.live()}.service")
+    assert [run.output.count("swordfish") for run in (good, bad, back, scaled, upgraded)] == [0] * 5
     assert vm.run("journalctl --no-pager | grep swordfis[h]").returncode == 1
     assert vm.run("grep -rl swordfis[h] /srv /run/plainstack /var/lib/plainstack /var/log --exclude-dir=.venv").stdout == ""
     tidy()

@@ -63,6 +63,11 @@ def test_no_server(site: Site) -> None:
     check_message(site.deploy(), "no host in the group 'app_servers'", "nothing was touched", "ansible-playbook deploy.yml -i")
 
 
+@pytest.mark.parametrize("option", ["--tags", "--skip-tags"])
+def test_a_part_of_a_run(site: Site, option: str) -> None:
+    check_message(site.deploy(option, "nginx"), "there are no tags; nothing was touched", "Next: the same command without --tags and --skip-tags")
+
+
 def test_unreachable_host(vm: Vm, site: Site) -> None:
     site.hosts["lab"]["hosts"][vm.name]["ansible_port"] = 2299
     check_message(site.deploy(), f"{vm.name} cannot be reached", f"'{vm.name}' in {site.directory}/hosts.yml", "ssh -p 2299 admin@127.0.0.1")

@@ -114,6 +114,8 @@ def test_same_command_finishes_the_job(phase: str, interruption: str, vm: Vm, si
             visitors.close()
         INTERRUPTIONS[interruption](run, vm)
         assert run.wait(20).code != 0
+        if interruption == "SSH cut" and phase in ("confirm", "drain"):  # nothing can be said any more once it is cut
+            assert f"hello: {vm.live()} A server whose connection is lost from here on has this live" in " ".join(run.output().split())
         if interruption == "power cut":
             vm.booted()
             visitors.enter_context(served())
