@@ -8,14 +8,9 @@ import os
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.plainstack.web.plugins.module_utils.environment import render
+from ansible_collections.plainstack.web.plugins.module_utils.environment import encode, render
 
 INLINE = 256 * 1024  # bytes of an archive that goes along with the first question; a larger one is sent once it is known to be needed
-
-
-def encode(text: str) -> str:
-    """One word for the whole text, so that hiding it in the output hides nothing else."""
-    return base64.b64encode(text.encode()).decode()
 
 
 class ActionModule(ActionBase):
@@ -34,7 +29,7 @@ class ActionModule(ActionBase):
         if not result.get("needs_archive"):
             return result
         if result["needs_user"]:
-            made = self._execute_module("ansible.builtin.user", self._user(arguments["app"]), task_vars=task_vars)
+            made = self._execute_module("ansible.builtin.user", self._user(arguments["app"], result["uid"]), task_vars=task_vars)
             if made.get("failed"):
                 return made
         remote = self._connection._shell.join_path(self._make_tmp_path(), os.path.basename(arguments["archive"]))
@@ -45,5 +40,6 @@ class ActionModule(ActionBase):
             self._remove_tmp_path(self._connection._shell.tmpdir)
 
     @staticmethod
-    def _user(app: str) -> dict[str, Any]:
-        return {"name": app, "system": True, "home": f"/srv/{app}", "create_home": False, "shell": "/usr/sbin/nologin"}
+    def _user(app: str, uid: int) -> dict[str, Any]:
+        user = {"name": app, "system": True, "home": f"/srv/{app}", "create_home": False, "shell": "/usr/sbin/nologin"}
+        return {**user, "uid": uid} if uid else user

@@ -31,10 +31,14 @@ def silence(token: str) -> float:
 class ActionModule(ActionBase):
     """What the actions `instance`, `hook` and `rollback` are."""
 
+    def arguments(self) -> dict[str, Any]:
+        """The options for the module."""
+        return dict(self._task.args)
+
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The module's result."""
         super().run(tmp, task_vars)
-        result: dict[str, Any] = self._execute_module(self._task.action, self._task.args, task_vars=task_vars)
+        result: dict[str, Any] = self._execute_module(self._task.action, self.arguments(), task_vars=task_vars)
         if not self._task.check_mode and not result.get("failed"):
             renewed(self._task.args.get("run", ""))
         return result

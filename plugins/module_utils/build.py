@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.plainstack.web.plugins.module_utils import shared
 from ansible_collections.plainstack.web.plugins.module_utils.archive import escapes
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory, read, write
 from ansible_collections.plainstack.web.plugins.module_utils.static import publish
@@ -151,7 +152,7 @@ def _run(plan: Plan, command: list[str]) -> None:
         raise OSError(errno.ENOSPC, f"uv says: {done.stderr.strip().splitlines()[-1].strip()}")
     if done.returncode:
         raise BuildError(
-            f"{plan.app.name}: the environment could not be built from {plan.requirements}; the old release still serves.\n"
+            f"{plan.app.name}: the environment could not be built from {plan.requirements}.\n"
             f"uv says:\n{done.stderr.strip()}\n"
             "Where it is set: 'requirements' of the app, and that file in its source.\n"
             "Next: mend that file, or lock again (uv lock, or uv pip compile --generate-hashes), and deploy again."
@@ -161,7 +162,7 @@ def _run(plan: Plan, command: list[str]) -> None:
 def unwritable(app: App, error: OSError) -> str:
     """What the operator reads when files cannot be written."""
     return (
-        f"{app.name}: the release could not be written: {error}. Nothing half-built is left, and what was live still serves.\n"
+        f"{app.name}: the release could not be written: {error}. Nothing half-built is left.\n"
         f"Next: 'df -h {app.root}; df -i {app.root}; lsattr -d {app.releases}' on the host shows a full disk, or one that is not to be written; "
         "mend it and run the same command again."
     )
@@ -203,22 +204,21 @@ def _check_gunicorn(plan: Plan, found: Mapping[str, str]) -> None:
     if numbers < OLDEST_GUNICORN:
         has = f"gunicorn {version}, which has known request-smuggling holes" if version else "no gunicorn"
         raise BuildError(
-            f"{plan.app.name}: {plan.requirements} brings {has}; the old release still serves.\n"
+            f"{plan.app.name}: {plan.requirements} brings {has}.\n"
             f"Next: add gunicorn>={OLDEST_GUNICORN[0]} to the app's requirements, lock them again and deploy."
         )
 
 
-def _link_shared(plan: Plan, uid: int, gid: int) -> None:
-    for name in plan.shared:
-        target = os.path.join(plan.app.shared, name)
-        make_directory(target, 0o750, uid, gid)
-        link = os.path.join(plan.app.release(plan.identifier), name)
-        if os.path.islink(link) or os.path.isfile(link):
-            os.unlink(link)
-        elif os.path.isdir(link):
-            shutil.rmtree(link)
-        os.makedirs(os.path.dirname(link), exist_ok=True)
-        os.symlink(target, link)
+def _link_shared(plan: Plan, uid: int, gid: int) -> list[str]:
+    """Link what survives releases; warnings for the operator."""
+    app = plan.app
+    try:
+        empty = shared.link(app.release(plan.identifier), app.shared, plan.shared, uid, gid)
+    except shared.SharedError as error:
+        raise BuildError(f"{app.name}: {error}") from None
+    before = app.story(app.live_id()).get("config", {}).get("shared", [])
+    warning = shared.left_behind(app.shared, before, plan.shared, empty)
+    return [f"{app.name}: {warning}"] if warning else []
 
 
 def _publish(plan: Plan) -> None:
@@ -260,7 +260,7 @@ def build(plan: Plan, archive: str, uid: int, gid: int) -> list[str]:
         )  # a file that does not compile is no fault yet: packages ship templates and tests that are not Python
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{release}/.venv/.lock")  # uv leaves it world-writable
-        _link_shared(plan, uid, gid)
+        warnings = _link_shared(plan, uid, gid)
         _publish(plan)
         make_directory(os.path.dirname(app.environment(plan.identifier)))
         write(app.environment(plan.identifier), plan.environment, 0o600)
@@ -287,8 +287,9 @@ def build(plan: Plan, archive: str, uid: int, gid: int) -> list[str]:
     finally:
         os.umask(old_umask)
     if hashed:
-        return []
+        return warnings
     return [
+        *warnings,
         f"{app.name}: {plan.requirements} has no hashes, so this deploy is not reproducible: the next one may install other versions. "
-        f"What was installed is in {app.marker(plan.identifier)}. To lock: uv pip compile --generate-hashes."
+        f"What was installed is in {app.marker(plan.identifier)}. To lock: uv pip compile --generate-hashes.",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Mapping
 
@@ -41,3 +42,13 @@ def parse(text: str) -> dict[str, str]:
         found[line[1]] = re.sub(r"\\(.)", r"\1", line[2])
         end = line.end()
     return found
+
+
+def encode(text: str) -> str:
+    """One word for a whole text, for a module's option that is hidden in the output and the journal: hiding it hides nothing else."""
+    return base64.b64encode(text.encode()).decode()
+
+
+def decode(text: str) -> str:
+    """What `encode` made one word of."""
+    return base64.b64decode(text).decode()

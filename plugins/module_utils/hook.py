@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 
-from ansible_collections.plainstack.web.plugins.module_utils.layout import App
+from ansible_collections.plainstack.web.plugins.module_utils.environment import render
+from ansible_collections.plainstack.web.plugins.module_utils.layout import App, write
 from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, show, systemctl
 from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
 # Settings of the app's unit that are about a service that runs for ever
 OF_A_SERVICE = ("Type", "NotifyAccess", "Exec", "Kill", "Restart", "Timeout", "OOMPolicy", "Watchdog")
+VARIABLE = "PLAINSTACK_HOOK"
+# systemd expands variables in what it executes; the shell is to do that
+TAKE_COMMAND = f'command=$${VARIABLE}; unset {VARIABLE}; eval "$$command"'
 SHOWN = 40  # lines of its output in an error
 
 
@@ -44,9 +50,15 @@ def run(app: App, identifier: str, name: str, command: str, timeout: int) -> str
     path = f"{app.release(identifier)}/.venv/bin:/usr/local/bin:/usr/bin:/bin"
     words = ["systemd-run", "--quiet", "--wait", "--collect", "--pipe", f"--unit={unit}", f"--property=RuntimeMaxSec={timeout}"]
     words += [f"--property={line}" for line in service]
-    # systemd expands variables in what it executes; the shell is to do that
-    words += ["/usr/bin/env", f"PATH={path}", "/bin/sh", "-c", command.replace("$", "$$")]
-    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace", check=False)
+    # A command may have a token in it, and arguments, descriptions and properties of a unit are for everybody to read
+    words += [f"--description={name} of {app.name}, release {identifier}", f"--property=EnvironmentFile={app.hook}"]
+    words += ["/usr/bin/env", f"PATH={path}", "/bin/sh", "-c", TAKE_COMMAND]
+    write(app.hook, render({VARIABLE: command}), 0o600)
+    try:
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace", check=False)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(app.hook)
     output = plain((done.stdout + done.stderr).strip())
     if done.returncode:
         raise InstanceError(

@@ -72,11 +72,7 @@ def _why(app: App, identifier: str, why: str) -> str:
 
 
 def _failure(app: App, identifier: str, why: str) -> InstanceError:
-    serving = app.live_id()
-    if serving == identifier:
-        now = "It is the live release; systemd goes on restarting it."
-    else:
-        now = f"{serving} still serves." if serving else "No release of this app is live yet."
+    now = "It is the live release; systemd goes on restarting it." if app.live_id() == identifier else systemd.serving(app)
     return InstanceError(
         f"{_why(app, identifier, f'did not become healthy: {why}')}\n{now}\n"
         f"Where it is set: 'module', 'env', 'health_path' and 'start_timeout' of the app in the inventory.\n"

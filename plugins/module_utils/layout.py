@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -51,6 +52,11 @@ class App:
     def lock(self) -> str:
         """Who works on the app; see lock.py."""
         return f"{LOCKS}/{self.name}"
+
+    @property
+    def hook(self) -> str:
+        """The command of a hook, while it runs."""
+        return f"{self.sockets}/hook"
 
     @property
     def history(self) -> str:
@@ -177,16 +183,27 @@ def relink(path: str, target: str) -> None:
 def make_directory(path: str, mode: int = 0o755, uid: int = 0, gid: int = 0) -> bool:
     """A directory with that owner and mode, whatever the umask; whether something changed.
 
-    Parents that are missing are made too, root-owned and readable to all.
+    Parents that are missing are made too, root-owned and readable to all. What an app's user can change is for shared.py.
+
+    :raises OSError: where others than root can change the directory that it lies in, and what they have put there is in the way.
     """
+    parent = os.path.dirname(path)
+    if not os.path.isdir(parent):
+        make_directory(parent)
+    above = os.stat(parent)
+    safe = above.st_uid == 0 and not above.st_mode & 0o022  # there a link is root's own, such as one to another disk
     changed = not os.path.isdir(path)
     if changed:
-        if not os.path.isdir(os.path.dirname(path)):
-            make_directory(os.path.dirname(path))
         os.mkdir(path)
-    status = os.stat(path)
-    if (status.st_mode & 0o7777, status.st_uid, status.st_gid) != (mode, uid, gid):
-        os.chown(path, uid, gid)
-        os.chmod(path, mode)
-        changed = True
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | (0 if safe else os.O_NOFOLLOW))
+    try:
+        status = os.fstat(handle)
+        if not safe and status.st_uid != 0:
+            raise PermissionError(errno.EPERM, "it is not root's, and lies where others than root can change it", path)
+        if (status.st_mode & 0o7777, status.st_uid, status.st_gid) != (mode, uid, gid):
+            os.fchown(handle, uid, gid)
+            os.fchmod(handle, mode)
+            changed = True
+    finally:
+        os.close(handle)
     return changed

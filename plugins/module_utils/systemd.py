@@ -43,6 +43,15 @@ def running(app: App) -> list[str]:
     return sorted({unit.split("@", 1)[1].rsplit(".", 1)[0] for unit in units})
 
 
+def serving(app: App) -> str:
+    """A sentence on what has the traffic. Only of a unit that is active does it say that it serves."""
+    live = app.live_id()
+    if not live:
+        return "No release of this app is live yet."
+    state = show(app.unit(live, "service"), "ActiveState")["ActiveState"]
+    return f"{live} still serves." if state == "active" else f"{live} is live, but does not run: its unit is {state}."
+
+
 def memory(app: App, identifier: str) -> int:
     """Bytes that an instance holds; pages that its processes share count once."""
     group = show(app.unit(identifier, "service"), "ControlGroup")["ControlGroup"]

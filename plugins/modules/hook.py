@@ -27,7 +27,9 @@ options:
     choices: [migrate, after_live]
     required: true
   command:
-    description: For C(/bin/sh); the programs of the release's environment come first in C(PATH).
+    description:
+      - For C(/bin/sh); the programs of the release's environment come first in C(PATH).
+      - The action plugin of the same name hands it to the module as one encoded text, because it may have a token in it.
     type: str
     required: true
   timeout:
@@ -67,12 +69,13 @@ seconds:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.plainstack.web.plugins.module_utils.environment import decode
 from ansible_collections.plainstack.web.plugins.module_utils.health import Health
 from ansible_collections.plainstack.web.plugins.module_utils.hook import run as run_hook
 from ansible_collections.plainstack.web.plugins.module_utils.instance import Work
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
 from ansible_collections.plainstack.web.plugins.module_utils.lock import LockError, step
-from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError
+from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, serving
 
 
 def mark(app: App, identifier: str, name: str) -> int:
@@ -91,7 +94,7 @@ def main() -> None:
             "app": {"type": "str", "required": True},
             "id": {"type": "str", "required": True},
             "hook": {"type": "str", "choices": ["migrate", "after_live"], "required": True},
-            "command": {"type": "str", "required": True},
+            "command": {"type": "str", "required": True, "no_log": True},
             "timeout": {"type": "int", "default": 600},
             "run": {"type": "str", "default": "", "no_log": False},
         },
@@ -111,13 +114,13 @@ def main() -> None:
                 # Where this ends here, the same command again must not go one further back
                 work.note(identifier, pending={"event": "rollback", "before": "", "confirmed": True})
             try:
-                output = run_hook(app, identifier, name, given["command"], given["timeout"])
+                output = run_hook(app, identifier, name, decode(given["command"]), given["timeout"])
             except InstanceError as error:
                 work.log("failed", identifier, reason=str(error).splitlines()[0])
                 if name == "after_live":
                     state = f"{identifier} is live and stays so."
                 else:
-                    state = f"{app.live_id()} still serves." if app.live_id() else "Nothing of this app is live yet."
+                    state = serving(app)
                 module.fail_json(
                     msg=f"{error}\n{state}\nWhere it is set: '{name}' of the app in the inventory.\n"
                     "Next: mend it and run the same command again; the hook is then run again."

@@ -50,7 +50,7 @@ options:
     type: raw
     default: {}
   shared:
-    description: Directories in the release that are links into C(/srv/<app>/shared).
+    description: Directories and files in the release that are links into C(/srv/<app>/shared).
     type: list
     elements: str
     default: []
@@ -126,9 +126,11 @@ import tempfile
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.plainstack.web.plugins.module_utils import memory
 from ansible_collections.plainstack.web.plugins.module_utils.build import BuildError, Plan, build, find, sweep, unwritable
+from ansible_collections.plainstack.web.plugins.module_utils.environment import decode
 from ansible_collections.plainstack.web.plugins.module_utils.layout import ID, App, make_directory
 from ansible_collections.plainstack.web.plugins.module_utils.lock import LockError, step
-from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running
+from ansible_collections.plainstack.web.plugins.module_utils.shared import check_owners, choose_uid, entries
+from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running, serving
 
 
 def owner(module: AnsibleModule, app: App) -> pwd.struct_passwd | None:
@@ -146,9 +148,24 @@ def owner(module: AnsibleModule, app: App) -> pwd.struct_passwd | None:
     return user
 
 
-def decode(text: str) -> str:
-    """What the action plugin encoded."""
-    return base64.b64decode(text).decode()
+def check_root(module: AnsibleModule, app: App) -> None:
+    """Refuse a directory /srv/<app> that is something else's."""
+    if not os.path.isdir(app.root):
+        return
+    found = set(os.listdir(app.root))
+    if os.stat(app.root).st_uid != 0 or (found and not found & {"releases", "shared"}):
+        module.fail_json(msg=f"{app.root} belongs to something else ('ls -la {app.root}' on the host shows it); give the app another 'name'.")
+
+
+def new_uid(app: App) -> int:
+    """The uid for the app's new user; 0 where the system may choose."""
+    own = {status.st_uid for _path, status in entries(app.shared)}
+    others: set[int] = set()
+    for name in os.listdir("/srv") if os.path.isdir("/srv") else []:
+        if name != app.name:
+            others |= {one for _path, status in entries(App(name).shared) for one in (status.st_uid, status.st_gid)}
+    taken = {user.pw_uid for user in pwd.getpwall()} | {group.gr_gid for group in grp.getgrall()}
+    return choose_uid(own, others, taken)
 
 
 def stage(plan: Plan, archive: str, user: pwd.struct_passwd) -> list[str]:
@@ -205,8 +222,14 @@ def main() -> None:
         build_environment=json.loads(decode(given["build_environment"]) or "{}"),
     )
     user = owner(module, app)
+    check_root(module, app)
+    refusal, warning = check_owners(app, user.pw_uid, user.pw_gid) if user else ("", "")
+    if warning:
+        module.warn(f"{app.name}: {warning}")
     found = find(plan)
     if found:
+        if refusal:
+            module.warn(f"{app.name}: {refusal}")
         story = app.story(found)
         if story.get("verdict") == "bad" and found != app.live_id():
             module.warn(f"{app.name}: {found}, which is what you deploy, is marked bad and gets another try: {story.get('reason', '')}")
@@ -216,11 +239,13 @@ def main() -> None:
             except InstanceError as error:
                 module.fail_json(msg=str(error))
         module.exit_json(changed=False, id=found, built=False, live=found == app.live_id() and not story.get("pending"))
+    if refusal:
+        module.fail_json(msg=f"{app.name}: {refusal}\n{serving(app)}")
     diff = {"before": f"{app.live_id()}\n", "after": f"{plan.identifier}\n", "before_header": "release", "after_header": "release"}
     if module.check_mode:
         module.exit_json(changed=True, id=plan.identifier, built=False, live=False, diff=diff)
     if user is None or not (given["content"] or given["fetched"]):
-        module.exit_json(changed=False, needs_user=user is None, needs_archive=True)
+        module.exit_json(changed=False, needs_user=user is None, needs_archive=True, uid=0 if user else new_uid(app))
     try:
         with step(app, given["run"]):
             if found := find(plan):  # perhaps only just, by a run that was killed
@@ -233,7 +258,9 @@ def main() -> None:
                     archive.write(base64.b64decode(given["content"]))
                     archive.flush()
                     warnings = stage(plan, archive.name, user)
-    except (BuildError, InstanceError, LockError) as error:
+    except BuildError as error:
+        module.fail_json(msg=f"{error}\n{serving(app)}")
+    except (InstanceError, LockError) as error:
         module.fail_json(msg=str(error))
     for warning in warnings:
         module.warn(warning)

@@ -260,8 +260,8 @@ def test_packages(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("umask")
 def test_build(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    owners: dict[str, int] = {}
-    monkeypatch.setattr(os, "chown", lambda path, user, _group: owners.update({path: user}))
+    owners: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "fchown", lambda _handle, user, group: owners.append((user, group)))
     app, whole = plan.app, replace(plan, shared=("uploads", "var/data"), story={"revision": "abc"})
     files = {"wsgi.py": "app = 1\n", "requirements.txt": HASHED, "uploads/.keep": "", "var/data": "a file"}
     assert build(whole, archive(tmp_path, files, mode=0o644), 1234, 1234) == []
@@ -276,7 +276,8 @@ def test_build(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         "packages": {"gunicorn": "23.0.0"},
     }
     assert [os.readlink(root / name) for name in whole.shared] == [f"{app.shared}/uploads", f"{app.shared}/var/data"]
-    assert [owners[f"{app.shared}/{name}"] for name in whole.shared] == [1234, 1234]
+    assert owners.count((1234, 1234)) == 3, "uploads, var and the file var/data"
+    assert Path(f"{app.shared}/var/data").read_text() == "a file"
     assert oct(os.stat(app.environment(NEW)).st_mode & 0o777) == "0o600"
     assert (root / "__pycache__").is_dir()
     modes = {path: path.lstat().st_mode for path in root.rglob("*") if not path.is_symlink()}

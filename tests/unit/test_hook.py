@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from ansible_collections.plainstack.web.plugins.module_utils import hook
 from ansible_collections.plainstack.web.plugins.module_utils.hook import run, settings
-from ansible_collections.plainstack.web.plugins.module_utils.layout import App
 from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError
 
-APP = App("hello")
+from tests.unit.fakes import LocalApp
+
 UNIT = """\
 # /etc/systemd/system/hello@.service
 [Unit]
@@ -44,6 +44,14 @@ TimeoutStartSec=60
 [Unit]
 After=postgresql.service
 """
+SYSTEMD_RUN = """#!/bin/sh
+printf '%s\\n' "$@" > {directory}/arguments
+stat --format=%a {directory}/run/hook > {directory}/mode
+for last; do :; done
+set -a
+. {directory}/run/hook
+exec sh -c "$(printf %s "$last" | sed 's/[$][$]/$/g')" < /dev/stdin
+"""
 SETTINGS = [
     "User=hello",
     "WorkingDirectory=/srv/hello/releases/1",
@@ -54,23 +62,21 @@ SETTINGS = [
 ]
 
 
-def test_settings() -> None:
+def test_settings(app: LocalApp) -> None:
     """The sandbox, the environment and the limits; nothing that is about a service that runs for ever."""
-    assert settings(UNIT, APP, "1") == SETTINGS
+    assert settings(UNIT, app, "1") == SETTINGS
 
 
 @pytest.mark.parametrize("text", ["", "[Service]", "User=hello", "[Unit]\nUser=hello"])
-def test_no_settings(text: str) -> None:
-    assert settings(text, APP, "1") == []
+def test_no_settings(app: LocalApp, text: str) -> None:
+    assert settings(text, app, "1") == []
 
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Its systemd-run writes down its arguments and has the shell execute the last one, as systemd would hand it on."""
+    """Its systemd-run writes down its arguments, reads the environment file and has the shell execute the last one, as systemd would hand it on."""
     program = tmp_path / "systemd-run"
-    program.write_text(
-        f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/arguments\nfor last; do :; done\nexec sh -c "$(printf %s "$last" | sed \'s/[$][$]/$/g\')" < /dev/stdin\n'
-    )
+    program.write_text(SYSTEMD_RUN.format(directory=tmp_path))
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     (tmp_path / "state").write_text("inactive")
@@ -79,24 +85,35 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_run(host: Path) -> None:
-    assert run(APP, "1", "migrate", "echo one; echo two >&2; cat", 60) == "one\ntwo"
+def test_run(app: LocalApp, host: Path) -> None:
+    """Its command may have a token in it: neither arguments nor description have it, and its file is root's and gone afterwards."""
+    assert run(app, "1", "migrate", "echo one; echo two >&2; cat; env | grep HOOK; :", 60) == "one\ntwo"
     assert (host / "arguments").read_text().splitlines() == [
         *("--quiet", "--wait", "--collect", "--pipe"),
         "--unit=plainstack-migrate-hello.service",
         "--property=RuntimeMaxSec=60",
         *(f"--property={line}" for line in SETTINGS),
+        "--description=migrate of hello, release 1",
+        f"--property=EnvironmentFile={app.hook}",
         "/usr/bin/env",
-        "PATH=/srv/hello/releases/1/.venv/bin:/usr/local/bin:/usr/bin:/bin",
-        *("/bin/sh", "-c", "echo one; echo two >&2; cat"),
+        f"PATH={app.release('1')}/.venv/bin:/usr/local/bin:/usr/bin:/bin",
+        *("/bin/sh", "-c", 'command=$$PLAINSTACK_HOOK; unset PLAINSTACK_HOOK; eval "$$command"'),
     ]
+    assert (host / "mode").read_text() == "600\n"
+    assert not Path(app.hook).exists()
 
 
-def test_the_shell_gets_what_was_written(host: Path) -> None:
-    """systemd makes one of two dollars, and would put something else in the place of one."""
-    command = 'A=5; test "$A" = 5 && echo "${A}0 $(echo x) $((1 + 1))"'
-    assert run(APP, "1", "migrate", command, 60) == "50 x 2"
-    assert (host / "arguments").read_text().splitlines()[-1] == command.replace("$", "$$")
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ('A=5; test "$A" = 5 && echo "${A}0 $(echo x) $((1 + 1))"', "50 x 2"),
+        ("echo one\necho 'it''s' \"two\" \\\\ `echo three`", "one\nits two \\ three"),
+    ],
+)
+@pytest.mark.usefixtures("host")
+def test_the_shell_gets_what_was_written(app: LocalApp, command: str, said: str) -> None:
+    """Through the environment file, and past systemd, which makes one of two dollars."""
+    assert run(app, "1", "migrate", command, 60) == said
 
 
 @pytest.mark.parametrize(
@@ -109,23 +126,23 @@ def test_the_shell_gets_what_was_written(host: Path) -> None:
     ],
 )
 @pytest.mark.usefixtures("host")
-def test_a_hook_that_fails(command: str, shown: str, hidden: str) -> None:
+def test_a_hook_that_fails(app: LocalApp, command: str, shown: str, hidden: str) -> None:
     with pytest.raises(InstanceError) as error:
-        run(APP, "1", "migrate", command, 60)
+        run(app, "1", "migrate", command, 60)
     assert str(error.value).startswith("hello: the hook 'migrate' failed")
     assert shown in str(error.value)
     assert hidden not in str(error.value)
 
 
 @pytest.mark.parametrize("state", ["active", "activating", "deactivating"])
-def test_one_of_its_kind_at_a_time(host: Path, state: str) -> None:
+def test_one_of_its_kind_at_a_time(app: LocalApp, host: Path, state: str) -> None:
     (host / "state").write_text(state)
     with pytest.raises(InstanceError, match=r"'migrate' of an earlier run is still going on; nothing was done") as error:
-        run(APP, "1", "migrate", "true", 60)
+        run(app, "1", "migrate", "true", 60)
     assert "systemctl stop plainstack-migrate-hello.service" in str(error.value)
     assert not (host / "arguments").exists()
 
 
-def test_a_failed_one_of_the_past_is_no_obstacle(host: Path) -> None:
+def test_a_failed_one_of_the_past_is_no_obstacle(app: LocalApp, host: Path) -> None:
     (host / "state").write_text("failed")
-    assert run(APP, "1", "migrate", "echo done", 60) == "done"
+    assert run(app, "1", "migrate", "echo done", 60) == "done"

@@ -57,6 +57,14 @@ def test_the_gate_does_not_wait_for_a_crash_loop(app: LocalApp, systemd: Systemd
     assert (clock.now, own.asked) == (1000, [])
 
 
+def test_what_does_not_run_does_not_serve(app: LocalApp, systemd: Systemd, work: Work) -> None:
+    make_live(app, systemd, OLD)
+    systemd.dies(app, OLD)
+    systemd.dies(app, NEW)
+    with pytest.raises(InstanceError, match=f"{OLD} is live, but does not run: its unit is failed."):
+        gate(work, NEW)
+
+
 @pytest.mark.parametrize(("live", "says"), [(OLD, f"{OLD} still serves."), (None, "No release of this app is live yet."), (NEW, "It is the live release")])
 def test_the_error_says_what_serves(app: LocalApp, systemd: Systemd, work: Work, live: str | None, says: str) -> None:
     if live:

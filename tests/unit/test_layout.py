@@ -1,6 +1,7 @@
 """Files, links and directories on a host: never half there, and never with a mode that the umask chose."""
 
 import os
+import re
 import stat
 import threading
 from collections.abc import Callable
@@ -8,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.plainstack.web.plugins.module_utils.definition import NAME
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory, read, relink, write
 
-from tests.unit.fakes import NEW, OLD, full, release
+from tests.unit.fakes import NEW, OLD, full, real_root, release
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def mode(path: Path | str) -> str:
@@ -95,6 +99,48 @@ def test_a_directory_with_another_mode_is_mended(tmp_path: Path) -> None:
     (tmp_path / "a").chmod(0o777)
     assert make_directory(str(tmp_path / "a")) is True
     assert mode(tmp_path / "a") == "0o755"
+
+
+def others_can_change(directory: Path) -> None:
+    directory.mkdir()
+    directory.chmod(0o777)
+
+
+@pytest.mark.parametrize("wanted", [0o755, 0o750])
+def test_no_link_is_followed_where_others_can_make_one(tmp_path: Path, wanted: int) -> None:
+    (tmp_path / "target").mkdir(mode=0o700)
+    others_can_change(tmp_path / "open")
+    (tmp_path / "open/a").symlink_to(tmp_path / "target")
+    with pytest.raises(OSError, match="open/a"):
+        make_directory(str(tmp_path / "open/a"), wanted)
+    assert mode(tmp_path / "target") == "0o700"
+
+
+@real_root
+def test_what_others_made_is_not_taken_over(tmp_path: Path) -> None:
+    others_can_change(tmp_path / "open")
+    (tmp_path / "open/a").mkdir(mode=0o700)
+    os.chown(tmp_path / "open/a", 1234, 1234)
+    with pytest.raises(PermissionError, match="it is not root's"):
+        make_directory(str(tmp_path / "open/a"))
+    assert (os.stat(tmp_path / "open/a").st_uid, mode(tmp_path / "open/a")) == (1234, "0o700")
+
+
+def test_a_link_that_root_made_is_followed(tmp_path: Path) -> None:
+    """/srv/<app> on another disk."""
+    (tmp_path / "disk").mkdir(mode=0o700)
+    (tmp_path / "srv").symlink_to("disk")
+    assert make_directory(str(tmp_path / "srv")) is True
+    assert mode(tmp_path / "disk") == "0o755"
+
+
+def test_no_app_has_the_name_of_something_of_plainstack() -> None:
+    """What the toolkit has beside the directories and files of apps: a name that no app can have."""
+    pattern = re.compile(r"/(?:etc|run|var/log)/plainstack/([\w.-]+)")
+    files = [path for part in ("plugins", "roles", "playbooks") for path in (ROOT / part).rglob("*") if path.is_file() and path.suffix not in (".pyc", ".md")]
+    found = {name for path in files for name in pattern.findall(path.read_text(encoding="utf-8", errors="replace"))}
+    assert found
+    assert [name for name in found if NAME.fullmatch(name)] == []
 
 
 def test_what_is_live(app: App) -> None:

@@ -10,6 +10,7 @@ import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.plainstack.web.plugins.module_utils import instance as instance_logic
+from ansible_collections.plainstack.web.plugins.module_utils.environment import encode
 from ansible_collections.plainstack.web.plugins.module_utils.lock import Holder, acquire
 from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running
 from ansible_collections.plainstack.web.plugins.modules import hook, instance, rollback
@@ -128,7 +129,7 @@ def test_what_a_killed_run_ends_while_this_one_waits(
 
 @pytest.mark.parametrize(
     ("module", "options"),
-    [(rollback, {}), *((instance, {"id": NEW, "state": state}) for state in STATES), (hook, {"id": NEW, "hook": "migrate", "command": "true"})],
+    [(rollback, {}), *((instance, {"id": NEW, "state": state}) for state in STATES), (hook, {"id": NEW, "hook": "migrate", "command": encode("true")})],
     ids=["rollback", *STATES, "hook"],
 )
 def test_nothing_is_done_while_another_run_works_on_the_app(app: LocalApp, host: Systemd, run: Run, module: Any, options: dict[str, Any]) -> None:
@@ -247,7 +248,7 @@ def hooks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
 @pytest.mark.usefixtures("host")
 def test_a_migration_is_run_once_for_a_release(app: LocalApp, run: Run, hooks: list[tuple[Any, ...]]) -> None:
-    options = {"hook": "migrate", "command": "true", "timeout": 7}
+    options = {"hook": "migrate", "command": encode("true"), "timeout": 7}
     assert run(hook, check=True, id=OLD, **options)["changed"] is True
     assert hooks == []
     assert (run(hook, id=OLD, **options)["output"], run(hook, id=OLD, **options)["changed"]) == ("done", False)
@@ -259,7 +260,7 @@ def test_a_migration_is_run_once_for_a_release(app: LocalApp, run: Run, hooks: l
 
 @pytest.mark.usefixtures("host")
 def test_after_live_is_run_each_time_a_release_goes_live(app: LocalApp, run: Run, hooks: list[tuple[Any, ...]]) -> None:
-    options = {"hook": "after_live", "command": "true", "id": NEW}
+    options = {"hook": "after_live", "command": encode("true"), "id": NEW}
     assert [run(hook, **options)["changed"] for _ in range(2)] == [True, False]
     app.note(NEW, sequence=4)
     assert [run(hook, **options)["changed"] for _ in range(2)] == [True, False]
@@ -271,15 +272,15 @@ def test_a_rollback_whose_hook_failed_is_not_done_twice(run: Run) -> None:
     for _ in range(2):
         assert run(rollback)["id"] == OLD
         go_live(run, id=OLD, event="rollback")
-        assert "run the same command again" in run(hook, id=OLD, hook="after_live", command="false")["msg"]
+        assert "run the same command again" in run(hook, id=OLD, hook="after_live", command=encode("false"))["msg"]
 
 
 @pytest.mark.parametrize(("name", "says"), [("migrate", f"{NEW} still serves."), ("after_live", f"{OLD} is live and stays so.")])
 @pytest.mark.usefixtures("host", "hooks")
 def test_a_hook_that_failed_is_run_again(app: LocalApp, run: Run, name: str, says: str) -> None:
-    result = run(hook, id=OLD, hook=name, command="false")
+    result = run(hook, id=OLD, hook=name, command=encode("false"))
     assert result["failed"]
     assert says in result["msg"]
     assert f"Where it is set: '{name}' of the app in the inventory." in result["msg"]
     assert [(event["event"], event["reason"]) for event in events(app)] == [("failed", "hello: the hook failed")]
-    assert run(hook, id=OLD, hook=name, command="true")["changed"] is True
+    assert run(hook, id=OLD, hook=name, command=encode("true"))["changed"] is True

@@ -134,7 +134,7 @@ def test_release_that_dies_while_it_is_watched_goes_back_by_itself(vm: Vm, site:
 def test_secrets_are_nowhere_in_the_output(vm: Vm, site: Site, tidy: Tidy) -> None:
     """Not with everything that Ansible can say, and not in the error of a hook or of a build."""
     site.app["secrets"] = {"TOKEN": "swordfish-4711"}
-    site.app["after_live"] = "false"
+    site.app["after_live"] = "TOKEN=swordfish-4712 false"
     good = site.deploy("--diff", "-vvv")
     check_message(good, "the hook 'after_live' failed", "is live and stays so")
     site.edit("wsgi.py", "create_app()", "create_app(); raise ValueError('broken on purpose')")

@@ -53,7 +53,7 @@ def test_disk_that_fills_up(left: str, vm: Vm, site: Site, served: Served, tidy:
     with served():
         with small_disk(vm, left):
             words = ["No space left on device", "the release could not be written", "Nothing half-built is left", "'df -h /srv/hello; df -i /srv/hello"]
-            check_message(site.deploy(), *words, "what was live still serves", "Next: ")
+            check_message(site.deploy(), *words, "still serves", "Next: ")
             after = tidy()
             assert (after.live, after.releases) == (before.live, before.releases)
         assert site.deploy().code == 0
@@ -68,7 +68,7 @@ def test_releases_that_cannot_be_written(vm: Vm, site: Site, served: Served, tid
     with served():
         vm.do(flags.format(0x10))
         try:
-            words = ["Operation not permitted", "the release could not be written", "lsattr -d /srv/hello/releases", "what was live still serves"]
+            words = ["Operation not permitted", "the release could not be written", "lsattr -d /srv/hello/releases", "still serves"]
             check_message(site.deploy(), *words, "run the same command again")
             assert tidy().releases == before.releases
         finally:
