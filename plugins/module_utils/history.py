@@ -1,13 +1,18 @@
-"""The log of an app's deploys and rollbacks on a host: one JSON object a line, only ever appended to."""
+"""The log of an app's deploys and rollbacks on a host: one JSON object a line. Two files of bounded size."""
 
 from __future__ import annotations
 
+import contextlib
+import grp
 import json
 import os
 import time
 from typing import Any
 
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory
+
+READERS = "adm"  # the group that reads logs on Debian and Ubuntu
+LARGEST = 2**20  # bytes; what is older stays in one more file
 
 
 def now() -> str:
@@ -23,11 +28,16 @@ def append(app: App, event: str, release: str, **facts: Any) -> None:
     :param facts: what else is known, such as who and why.
     :raises OSError: when the disk is full.
     """
-    make_directory(os.path.dirname(app.history))
+    group = grp.getgrnam(READERS).gr_gid
+    make_directory(os.path.dirname(app.history), 0o750, gid=group)
     line = json.dumps({"time": now(), "event": event, "app": app.name, "release": release, **facts}) + "\n"
-    handle = os.open(app.history, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    with contextlib.suppress(FileNotFoundError):
+        if os.stat(app.history).st_size > LARGEST:
+            os.rename(app.history, f"{app.history}.1")
+    handle = os.open(app.history, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
     try:
-        os.fchmod(handle, 0o644)  # whatever the umask
+        os.fchown(handle, 0, group)
+        os.fchmod(handle, 0o640)  # whatever the umask
         os.write(handle, line.encode())
     finally:
         os.close(handle)

@@ -1,11 +1,12 @@
 """Fixtures: an app whose paths are all below a temporary directory, on a host that only pretends."""
 
+import grp
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import instance, memory
+from ansible_collections.plainstack.web.plugins.module_utils import history, instance, memory
 from ansible_collections.plainstack.web.plugins.module_utils import systemd as systemd_module
 from ansible_collections.plainstack.web.plugins.module_utils.instance import Work
 
@@ -38,6 +39,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[None]:
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalApp:
     """An app without any release."""
     monkeypatch.setattr(instance, "UNITS", str(tmp_path / "units"))
+    monkeypatch.setattr(history, "READERS", grp.getgrgid(0).gr_name)  # the one group that a user namespace has
     return make_app(tmp_path)
 
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from ansible_collections.plainstack.web.plugins.module_utils import history
 from ansible_collections.plainstack.web.plugins.module_utils.history import append, now
 
 from tests.unit.fakes import NEW, OLD, LocalApp
@@ -28,10 +29,21 @@ def test_a_line_for_each_event(app: LocalApp) -> None:
 
 
 @pytest.mark.usefixtures("umask")
-def test_everybody_may_read_it(app: LocalApp) -> None:
+def test_those_who_read_logs_may_read_it(app: LocalApp) -> None:
+    """Also one that a former version had made readable to everybody."""
+    os.makedirs(os.path.dirname(app.history), mode=0o755)
+    Path(app.history).touch(mode=0o644)
     append(app, "deploy", OLD)
-    assert oct(os.stat(app.history).st_mode & 0o7777) == "0o644"
-    assert oct(os.stat(os.path.dirname(app.history)).st_mode & 0o7777) == "0o755"
+    assert [oct(os.stat(path).st_mode & 0o7777) for path in (app.history, os.path.dirname(app.history))] == ["0o640", "0o750"]
+
+
+def test_it_does_not_grow_without_end(app: LocalApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "LARGEST", 1000)
+    for number in range(100):
+        append(app, "deploy", OLD, number=number)
+    kept = [json.loads(line)["number"] for path in (f"{app.history}.1", app.history) for line in Path(path).read_text().splitlines()]
+    assert kept == list(range(kept[0], 100)), "the latest, without a gap"
+    assert sum(path.stat().st_size for path in Path(app.history).parent.iterdir()) < 2500
 
 
 def test_a_disk_that_cannot_be_written(app: LocalApp) -> None:
