@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible import constants as C  # type: ignore[attr-defined]
 from ansible.plugins.action import ActionBase
-from ansible_collections.plainstack.web.plugins.module_utils.archive import ArchiveError, build, list_files, revision
+from ansible_collections.plainstack.web.plugins.module_utils.archive import ArchiveError, build, list_files, revision, warnings
 from ansible_collections.plainstack.web.plugins.module_utils.static import problems
 
 
@@ -32,12 +32,15 @@ class ActionModule(ActionBase):
             listed = "\n".join(f"  - {problem}" for problem in wrong)
             return {**result, "failed": True, "msg": f"The sources cannot be deployed; nothing was touched.\n{listed}\nThen run the same command again."}
         now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
-        archives = {}
+        archives: dict[str, Any] = {}
+        told: list[str] = []
         for name, source in sources.items():
+            include = self._task.args.get("include", {}).get(name, [])
             handle, path = tempfile.mkstemp(suffix=".tar.gz", prefix=f"{name}-", dir=C.DEFAULT_LOCAL_TMP)
             try:
                 with os.fdopen(handle, "wb") as target:
-                    digest = build(source, target)
+                    digest = build(source, target, include)
+                told += [f"app '{name}': {warning}" for warning in warnings(source, include)]
                 origin = revision(source)
             except (ArchiveError, OSError) as error:
                 return {**result, "failed": True, "msg": f"app '{name}': {error}\nWhere it is set: 'source' of the app in the inventory."}
@@ -54,9 +57,10 @@ class ActionModule(ActionBase):
                     "created": now,
                 },
             }
-        return {**result, "changed": False, "archives": archives, "directory": C.DEFAULT_LOCAL_TMP}
+        return {**result, "changed": False, "archives": archives, "directory": C.DEFAULT_LOCAL_TMP, "warnings": told}
 
     def _missing(self, name: str, source: str) -> list[str]:
         """What the archive of an app would not have, though the definition names it."""
         arguments = self._task.args
-        return problems(source, list_files(source), arguments.get("static", {}).get(name, {}), arguments.get("requirements", {}).get(name) or "")
+        names = list_files(source, arguments.get("include", {}).get(name, []))
+        return problems(source, names, arguments.get("static", {}).get(name, {}), arguments.get("requirements", {}).get(name) or "")

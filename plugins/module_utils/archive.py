@@ -1,11 +1,13 @@
 """The archive of an app's source: which files, and the same bytes for the same content.
 
 Runs on the controller only. In a git checkout the tracked and the unignored files go in, as they are in the work
-tree; elsewhere everything but version control, caches and virtual environments.
+tree; elsewhere everything but version control, caches and what looks like a secret or a database. What the definition includes
+by name goes in, too; a virtual environment never does.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import gzip
 import hashlib
 import io
@@ -13,10 +15,18 @@ import os
 import stat
 import subprocess
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO
 
 LEFT_OUT = frozenset({".git", ".hg", ".svn", ".venv", "venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", "node_modules"})
+# Names of files and directories, in lower case, that a developer has beside the code and does not mean to deploy
+PRIVATE = (
+    *(".env", ".env.*", "*.env", ".envrc", ".htpasswd", ".netrc", ".pgpass", ".pypirc", ".vault*", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*"),
+    *("*.key", "*.pem", "*.p12", "*.pfx", "*.jks", "*.kdbx"),
+    *("instance", "*.sqlite", "*.sqlite3", "*.db", "*.sqlite-*", "*.sqlite3-*", "*.db-*"),
+)
+EXAMPLES = ("*.example", "*.sample", "*.template", "*.dist", "*.pub")
 OF_A_HOOK = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY"})
 # What Plainstack itself puts into a release; the second marks it as complete
 RESERVED = (".venv", ".archive.tar.gz", "release.json")
@@ -54,17 +64,92 @@ def _refuse(error: OSError) -> None:
     raise error
 
 
-def list_files(source: str) -> list[str]:
-    """The files and links of the source that are deployed: paths relative to it, sorted."""
-    listed = _git(source, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    if listed is not None:
-        return sorted({name for name in listed.split("\0") if name and os.path.lexists(os.path.join(source, name))})
+@dataclass(frozen=True)
+class Selection:
+    """Paths relative to the source, sorted: what is deployed, what is left out because it looks private, and what looks so and is deployed."""
+
+    names: list[str]
+    left_out: list[str]
+    doubtful: list[str]
+
+
+def looks_private(name: str) -> bool:
+    """Whether a path looks like that of a secret or a database."""
+    parts = name.lower().split("/")
+    return any(fnmatch.fnmatchcase(part, pattern) for part in parts for pattern in PRIVATE) and not any(
+        fnmatch.fnmatchcase(parts[-1], pattern) for pattern in EXAMPLES
+    )
+
+
+def included(name: str, include: Sequence[str]) -> bool:
+    """Whether a path, or a directory that it lies in, is one that the definition names."""
+    parts = name.split("/")
+    return any(fnmatch.fnmatchcase("/".join(parts[:depth]), pattern) for depth in range(1, len(parts) + 1) for pattern in include)
+
+
+def _walk(source: str) -> list[str]:
+    """Every file and link but those of version control, caches and virtual environments."""
     found = []
     for directory, folders, files in os.walk(source, onerror=_refuse):
+        if "pyvenv.cfg" in files and directory != source:
+            folders.clear()
+            continue
         links = [folder for folder in folders if os.path.islink(os.path.join(directory, folder))]
         folders[:] = [folder for folder in folders if folder not in LEFT_OUT and folder not in links]
-        found += [os.path.relpath(os.path.join(directory, name), source) for name in files + links if name not in LEFT_OUT]
-    return sorted(name for name in found if not name.endswith(".pyc"))
+        found += [os.path.relpath(os.path.join(directory, name), source) for name in files + links if name not in LEFT_OUT and not name.endswith(".pyc")]
+    return found
+
+
+def _outside_environments(names: Sequence[str]) -> set[str]:
+    """Those that do not lie in a virtual environment, whatever its name is."""
+    environments = tuple(f"{os.path.dirname(name)}/" for name in names if os.path.basename(name) == "pyvenv.cfg" and "/" in name)
+    return {name for name in names if not name.startswith(environments)}
+
+
+def select(source: str, include: Sequence[str] = ()) -> Selection:
+    """Which files of the source are deployed.
+
+    :param include: paths and patterns that go in whatever git or their name says.
+    :raises ArchiveError: where git cannot say.
+    """
+    listed = _git(source, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    if listed is None:
+        found = _walk(source)
+        left_out = {name for name in found if looks_private(name) and not included(name, include)}
+        return Selection(sorted({*found} - left_out), sorted(left_out), [])
+    names = _outside_environments([name for name in listed.split("\0") if name and os.path.lexists(os.path.join(source, name))])
+    if include:
+        names |= {name for name in _walk(source) if included(name, include)}
+    untracked = (_git(source, "ls-files", "-z", "--others", "--exclude-standard") or "").split("\0")
+    return Selection(sorted(names), [], sorted(name for name in {*untracked} & names if looks_private(name) and not included(name, include)))
+
+
+def list_files(source: str, include: Sequence[str] = ()) -> list[str]:
+    """The files and links of the source that are deployed: paths relative to it, sorted."""
+    return select(source, include).names
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def warnings(source: str, include: Sequence[str] = ()) -> list[str]:
+    """What the operator is told about what looks private, and about what is included and is not there."""
+    found = select(source, include)
+    told = []
+    if found.left_out:
+        told.append(
+            f"left out of {source}, because they look like secrets or databases: {_some(found.left_out)}. "
+            "Secrets go to 'secrets' and data to 'shared'; what is to be deployed all the same, name in 'include'."
+        )
+    if found.doubtful:
+        told.append(
+            f"deployed from {source}, though they look like secrets or databases: {_some(found.doubtful)}. git neither tracks nor ignores them: "
+            "name them in .gitignore, or in 'include' where they are to be deployed."
+        )
+    if nothing := [pattern for pattern in include if not any(included(name, [pattern]) for name in found.names)]:
+        told.append(f"'include' names what is not in {source}: {_some(nothing)}.")
+    return told
 
 
 def revision(source: str) -> Revision:
@@ -102,15 +187,16 @@ def _entry(source: str, name: str) -> tarfile.TarInfo:
     return entry
 
 
-def build(source: str, target: IO[bytes]) -> str:
+def build(source: str, target: IO[bytes], include: Sequence[str] = ()) -> str:
     """Write the archive (tar, gzip) of the source: the same bytes for the same names, modes and content.
 
     :param source: directory of the app.
     :param target: binary file to write to.
+    :param include: paths and patterns that go in whatever git or their name says.
     :returns: the SHA-256 of what is in it, in hexadecimal.
     :raises ArchiveError: when there is nothing to deploy, or something that cannot be.
     """
-    names = list_files(source)
+    names = list_files(source, include)
     if not names:
         raise ArchiveError(f"the source {source} has no files to deploy (git ignores all of them, or it is empty).")
     digest = hashlib.sha256()

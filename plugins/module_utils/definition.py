@@ -54,7 +54,8 @@ SPEC: dict[str, dict[str, Any]] = {
     "name": {
         "type": "str",
         "required": True,
-        "description": "Name of the app, of its system user, units and directories: lower case, digits and hyphens, 2 to 31 characters.",
+        "description": "Name of the app, of its system user, units and directories: lower case, digits and hyphens, 2 to 31 characters; "
+        "not beginning with `plainstack`.",
     },
     "source": {
         "type": "path",
@@ -109,7 +110,15 @@ SPEC: dict[str, dict[str, Any]] = {
         "type": "list",
         "elements": "str",
         "default": [],
-        "description": "Directories in the app's tree that survive releases, as links to `/srv/<app>/shared/`.",
+        "description": "Directories and files in the app's tree that survive releases, as links to `/srv/<app>/shared/`. "
+        "A name that neither the source nor the server has is a file where it has an extension, and a directory otherwise.",
+    },
+    "include": {
+        "type": "list",
+        "elements": "str",
+        "default": [],
+        "description": "Files and directories of the source, also as patterns such as `certs/*.pem`, that are deployed although git ignores them, "
+        "or although they look like secrets or databases in a source without git.",
     },
     "health_path": {
         "type": "str",
@@ -403,6 +412,8 @@ def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
     for key, pattern, rule in patterns:
         if not pattern.fullmatch(app[key]) or (key in ("health_path", "path") and len(app[key]) > LONGEST_PATH):
             problems.append(f"{where}: '{key}' is '{app[key]}'; it {rule}.")
+    if app["name"].startswith("plainstack"):
+        problems.append(f"{where}: 'name' must not begin with 'plainstack': Plainstack's own users and units do.")
     for domain in app["domains"]:
         if not DOMAIN.fullmatch(domain) or len(domain) > 253:
             hint = _domain_hint(domain)
@@ -424,19 +435,18 @@ def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
         if not _inside(directory) or not re.fullmatch(r"[\w./@+-]+", directory):
             problems.append(f"{where}: '{directory}' in 'static' must be a directory inside the source.")
         elif any(f"{directory}/".startswith(f"{shared}/") or f"{shared}/".startswith(f"{directory}/") for shared in app["shared"]):
-            problems.append(
-                f"{where}: '{directory}' and a directory of 'shared' lie in each other, and nginx may not read what is shared; let the app serve it."
-            )
+            problems.append(f"{where}: '{directory}' and what is 'shared' lie in each other, and nginx may not read what is shared; let the app serve it.")
     if f"{app['path']}/".startswith(f"{OF_THE_SITE}/"):
         problems.append(f"{where}: 'path' is '{app['path']}', but {OF_THE_SITE} is the site's own; take another path.")
     # uv would read what begins with a hyphen as an option
     if app["requirements"] and (app["requirements"].startswith("-") or not _inside(os.path.normpath(app["requirements"]))):
         problems.append(f"{where}: the requirements '{app['requirements']}' are not a file in the source.")
+    problems += [f"{where}: '{name}' in 'include' must be a path inside the source." for name in app["include"] if not _inside(name)]
     for directory in app["shared"]:
         if len(directory.encode()) > LONGEST_NAME or any(len(part.encode()) > 255 for part in directory.split("/")):
             problems.append(f"{where}: '{directory[:40]}...' in 'shared' is too long: a name has at most 255 bytes, the whole path {LONGEST_NAME}.")
         if not _inside(directory) or directory.split("/")[0] in RESERVED:
-            problems.append(f"{where}: '{directory}' in 'shared' must be a directory inside the source.")
+            problems.append(f"{where}: '{directory}' in 'shared' must be a path inside the source.")
         # Linking the inner one would reach through the outer one's link, into the data itself
         for other in app["shared"]:
             if directory.startswith(f"{other}/"):
@@ -483,6 +493,7 @@ def _complete(app: Mapping[str, Any], directory: str) -> dict[str, Any]:
         if whole[key]:
             whole[key] = os.path.normpath(os.path.join(directory, os.path.expanduser(whole[key])))
     whole["static"] = {prefix: posixpath.normpath(str(folder)) for prefix, folder in whole["static"].items()}
+    whole["include"] = list(dict.fromkeys(map(posixpath.normpath, whole["include"])))
     whole["shared"] = list(dict.fromkeys(map(posixpath.normpath, whole["shared"])))
     if not whole["requirements"] and os.path.isdir(whole["source"]):
         found = (lock for lock in LOCKS if os.path.isfile(os.path.join(whole["source"], lock)))

@@ -10,7 +10,8 @@ version_added: "0.1.0"
 description:
   - Makes one archive for each app, the same bytes for the same content, on the controller and without a connection.
   - In a git checkout the tracked and the unignored files go in, as they are in the work tree; elsewhere everything but
-    version control, caches and virtual environments. Submodules and links out of the source are errors.
+    version control, caches and what looks like a secret or a database, which a warning names. Virtual environments stay out.
+    Submodules and links out of the source are errors.
   - The archives are gone when the run of ansible-playbook ends.
 author: Plainstack contributors
 options:
@@ -25,6 +26,10 @@ options:
     default: {}
   requirements:
     description: By the app's name, the lock file in the source; it must be in the archive.
+    type: dict
+    default: {}
+  include:
+    description: By the app's name, paths and patterns in its source that go in although git ignores them or they look like secrets.
     type: dict
     default: {}
 attributes:

@@ -6,11 +6,11 @@ import shutil
 import subprocess
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.archive import ArchiveError, Revision, build, escapes, revision
+from ansible_collections.plainstack.web.plugins.module_utils.archive import ArchiveError, Revision, build, escapes, revision, warnings
 
 ODD_NAMES = ["with space.txt", "ünïcode-猫.txt", "new\nline.txt", "-dash", "quote'\".txt", os.fsdecode(b"latin-\xe9.txt")]
 
@@ -46,9 +46,9 @@ def checkout(tmp_path: Path) -> Path:
     return directory
 
 
-def packed(source: Path) -> bytes:
+def packed(source: Path, include: Sequence[str] = ()) -> bytes:
     target = io.BytesIO()
-    build(str(source), target)
+    build(str(source), target, include)
     return target.getvalue()
 
 
@@ -56,8 +56,8 @@ def digest(source: Path) -> str:
     return build(str(source), io.BytesIO())
 
 
-def contents(source: Path) -> dict[str, tarfile.TarInfo]:
-    with tarfile.open(fileobj=io.BytesIO(packed(source))) as tar:
+def contents(source: Path, include: Sequence[str] = ()) -> dict[str, tarfile.TarInfo]:
+    with tarfile.open(fileobj=io.BytesIO(packed(source, include))) as tar:
         return {entry.name: entry for entry in tar}
 
 
@@ -149,7 +149,7 @@ def test_escapes(name: str, target: str, expected: bool) -> None:
     assert escapes(name, target) is expected
 
 
-@pytest.mark.parametrize("name", ["release.json", ".venv/pyvenv.cfg"])
+@pytest.mark.parametrize("name", ["release.json", ".venv/x"])
 def test_names_of_plainstack_are_refused(checkout: Path, name: str) -> None:
     (checkout / name).parent.mkdir(exist_ok=True)
     (checkout / name).touch()
@@ -181,6 +181,56 @@ def test_a_plain_directory_leaves_caches_out(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert list(contents(tmp_path)) == [".hidden", "a/kept.py", "wsgi.py"]
+
+
+SECRET = (
+    *(".env", ".env.production", "prod.env", ".envrc", ".htpasswd", "deploy/id_ed25519", "ID_RSA", "tls/site.key", "tls/SITE.PEM", "a.p12", ".vault_pass"),
+    *("notes.db", "notes.db-wal", "db.sqlite3", "db.sqlite3-journal", "instance/config.py", "instance/deep/x.json"),
+)
+PUBLIC = (".env.example", ".env.sample", "key.py", "monkey.txt", "database.py", "instances/x.py", "deploy/id_ed25519.pub", "environment.yml")
+
+
+def fill(source: Path, names: Sequence[str]) -> None:
+    for name in names:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).touch(mode=0o600)
+
+
+def test_secrets_and_databases_stay_at_home(tmp_path: Path) -> None:
+    """In a source without git; one warning names them."""
+    fill(tmp_path, ("wsgi.py", *SECRET, *PUBLIC))
+    assert list(contents(tmp_path)) == sorted(("wsgi.py", *PUBLIC))
+    [warning] = warnings(str(tmp_path))
+    assert f"left out of {tmp_path}, because they look like secrets or databases: .env, .env.production, " in warning
+    assert f" and {len(SECRET) - 8} more" in warning
+    assert "name in 'include'" in warning
+
+
+def test_what_is_included_goes_in(tmp_path: Path) -> None:
+    fill(tmp_path, ("wsgi.py", "tls/ca.pem", "tls/site.key", "instance/a/b", "notes.db", ".env"))
+    include = ["tls/*.pem", "instance", "notes.db"]
+    assert list(contents(tmp_path, include)) == ["instance/a/b", "notes.db", "tls/ca.pem", "wsgi.py"]
+    assert "databases: .env, tls/site.key. " in warnings(str(tmp_path), include)[0]
+    assert warnings(str(tmp_path), ["*", "gone.txt"]) == [f"'include' names what is not in {tmp_path}: gone.txt."]
+
+
+def test_git_says_what_is_a_secret(checkout: Path) -> None:
+    """What is committed is meant; what is ignored stays; what is neither goes in, with a warning; what is included goes in."""
+    fill(checkout, ("committed.pem", "ignored.db", "built/site.css", "forgotten.key"))
+    (checkout / ".gitignore").write_text("*.db\nbuilt/\n")
+    git(checkout, "add", "committed.pem")
+    assert list(contents(checkout)) == [".gitignore", "committed.pem", "forgotten.key", "wsgi.py"]
+    [warning] = warnings(str(checkout))
+    assert f"deployed from {checkout}, though they look like secrets or databases: forgotten.key. git neither tracks nor ignores them" in warning
+    assert list(contents(checkout, ["built", "forgotten.key"])) == [".gitignore", "built/site.css", "committed.pem", "forgotten.key", "wsgi.py"]
+    assert warnings(str(checkout), ["built", "forgotten.key"]) == []
+
+
+def test_a_virtual_environment_of_any_name_stays_out(source: Path) -> None:
+    fill(source, ("env311/pyvenv.cfg", "env311/lib/x.py", "tools/py/pyvenv.cfg", "tools/py/bin/tool", "tools/kept.py"))
+    (source / "env311/bin").mkdir()
+    (source / "env311/bin/python").symlink_to("/usr/bin/python3")
+    assert list(contents(source)) == ["package/data.txt", "run", "tools/kept.py", "wsgi.py"]
 
 
 def test_git_takes_tracked_and_unignored_files(checkout: Path) -> None:
