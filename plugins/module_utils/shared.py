@@ -197,43 +197,41 @@ def entries(path: str) -> Iterator[tuple[str, os.stat_result]]:
             return
 
 
-def _unknown(uid: int) -> bool:
+def _user(uid: int) -> str:
+    """Name of a user; empty where there is none of that uid."""
     try:
-        pwd.getpwuid(uid)
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
-        return True
-    return False
+        return ""
 
 
 def check_owners(app: App, uid: int, gid: int) -> tuple[str, str]:
     """Whether the app's user can use what is in `shared`.
 
     Data of an app that was removed, or of another server, belongs to a uid that is nobody's here, or by chance a service's.
+    What a person or root has put there for the app to read is no fault.
 
     :returns: why not, and what to do; and a warning about single files. Each is empty where there is nothing to say.
     """
-    refusal, unreadable = "", []
+    doubtful = []
     command = f"chown -hR {app.name}:{app.name} {app.shared}"
-    top = True
     for path, status in entries(app.shared):
         owner, mode = status.st_uid, status.st_mode
-        strange = owner not in (uid, 0) and (owner < SYSTEM_IDS.stop or _unknown(owner))
-        if top and owner != uid and os.listdir(path):
-            strange = True
-        if strange:
-            who = "no user of this system" if _unknown(owner) else pwd.getpwuid(owner).pw_name
-            refusal = (
-                f"{path} belongs to uid {owner} ({who}), and the app's user {app.name} has uid {uid}, so the app cannot use its data. "
-                "That is so where an app was removed and is added again, or where data comes from another server.\n"
+        if owner == uid:
+            continue
+        if not _user(owner) or (path == app.shared and os.listdir(path)):
+            return (
+                f"{path} belongs to uid {owner} ({_user(owner) or 'no user of this system'}), and the app's user {app.name} has uid {uid}, "
+                "so the app cannot use its data. That is so where an app was removed and is added again, or where data comes from another server.\n"
                 f"Next: on the host, as root: {command}; then run the same command again."
-            )
-            break
-        if stat.S_ISREG(mode) and owner != uid and not mode & stat.S_IROTH and not (mode & stat.S_IRGRP and status.st_gid == gid):
-            unreadable.append(path)
-        top = False
-    if refusal or not unreadable:
-        return refusal, ""
-    return "", f"The app cannot read {unreadable[0]}{f' and {len(unreadable) - 1} more files' * (len(unreadable) > 1)}. If it should: {command}"
+            ), ""
+        readable = mode & stat.S_IROTH or (mode & stat.S_IRGRP and status.st_gid == gid)
+        if path != app.shared and not stat.S_ISLNK(mode) and (not readable or 0 < owner < SYSTEM_IDS.stop):
+            doubtful.append(f"{path} ({_user(owner)})")
+    if not doubtful:
+        return "", ""
+    more = f" and {len(doubtful) - 1} more" if len(doubtful) > 1 else ""
+    return "", f"{doubtful[0]}{more} in 'shared' belong to another user, and the app may not be able to use them. If it should: {command}"
 
 
 def choose_uid(own: set[int], others: set[int], taken: set[int]) -> int:

@@ -280,16 +280,17 @@ def own(path: Path, uid: int, mode: int = 0o640) -> None:
     [
         (APP, APP, 0o600, "", ""),
         (APP, 55555, 0o600, "/data/x belongs to uid 55555 (no user of this system)", ""),
-        (APP, 1, 0o600, "/data/x belongs to uid 1 (daemon)", ""),
+        (1, 1, 0o600, " belongs to uid 1 (daemon)", ""),
+        (APP, 1, 0o644, "", "/data/x (daemon) in 'shared' belong to another user, and the app may not be able to use them."),
         (55555, 55555, 0o600, " belongs to uid 55555", ""),
         (0, 0, 0o600, " belongs to uid 0 (root)", ""),
-        (APP, 0, 0o600, "", "The app cannot read "),
+        (APP, 0, 0o600, "", "/data/x (root) in 'shared' belong to another user"),
         (APP, 0, 0o644, "", ""),
     ],
 )
 def test_owners(app: LocalApp, top: int, file: int, mode: int, refusal: str, warning: str) -> None:
     directory = Path(app.shared) / "data"
-    directory.mkdir()
+    directory.mkdir(mode=0o750)
     own(directory / "x", file, mode)
     for path in (directory, Path(app.shared)):
         os.chown(path, top, top)
