@@ -226,10 +226,10 @@ def main() -> None:
     refusal, warning = check_owners(app, user.pw_uid, user.pw_gid) if user else ("", "")
     if warning:
         module.warn(f"{app.name}: {warning}")
+    if refusal:
+        module.fail_json(msg=f"{app.name}: {refusal}\n{serving(app)}")
     found = find(plan)
     if found:
-        if refusal:
-            module.warn(f"{app.name}: {refusal}")
         story = app.story(found)
         if story.get("verdict") == "bad" and found != app.live_id():
             module.warn(f"{app.name}: {found}, which is what you deploy, is marked bad and gets another try: {story.get('reason', '')}")
@@ -239,8 +239,6 @@ def main() -> None:
             except InstanceError as error:
                 module.fail_json(msg=str(error))
         module.exit_json(changed=False, id=found, built=False, live=found == app.live_id() and not story.get("pending"))
-    if refusal:
-        module.fail_json(msg=f"{app.name}: {refusal}\n{serving(app)}")
     diff = {"before": f"{app.live_id()}\n", "after": f"{plan.identifier}\n", "before_header": "release", "after_header": "release"}
     if module.check_mode:
         module.exit_json(changed=True, id=plan.identifier, built=False, live=False, diff=diff)

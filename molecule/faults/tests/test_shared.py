@@ -15,17 +15,15 @@ def test_links_of_the_app(vm: Vm, site: Site, get: Get, served: Served, tidy: Ti
     shared = "/srv/hello/shared"
     target = "stat --format='%U:%G %a' /run/systemd/system; ls /run/systemd/system"
     before, owner = tidy(), vm.do(target)
-    vm.do(f"{AS_APP} 'mkdir -p {shared}/deep; ln -s /run/systemd/system {shared}/data; ln -s /run/systemd/system {shared}/deep/inner'")
+    vm.do(f"{AS_APP} 'ln -s /run/systemd/system {shared}/data'")
     with served():
         site.app["shared"] = ["data"]
         check_message(
             site.deploy(), f"{shared}/data is a link, not a directory", f"mv -T {shared}/data {shared}/data.old", f"{before.live} still serves", "Next: "
         )
-        site.app["shared"] = ["deep/inner/data"]
-        check_message(site.deploy(), f"{shared}/deep/inner is a link, not a directory")
         assert vm.do(target) == owner
         assert tidy() == before
-        vm.do(f"mv -T {shared}/data {shared}/data.old; mv -T {shared}/deep/inner {shared}/deep/inner.old")
+        vm.do(f"mv -T {shared}/data {shared}/data.old")
         site.app["shared"] = ["data", "deep/inner/data", "var/notes.sqlite3"]
         assert site.deploy().code == 0
         assert vm.do(f"{AS_APP} 'cd /srv/hello/live; touch data/x deep/inner/data/x; echo x > var/notes.sqlite3; find -L data deep var -type f'").split() == [
@@ -40,36 +38,25 @@ def test_links_of_the_app(vm: Vm, site: Site, get: Get, served: Served, tidy: Ti
         assert f"media in 'shared' is new and has no data, while data is no longer in 'shared' and has some, which stays in {shared}" in renamed.said
         assert f"mv -T {shared}/data {shared}/media" in renamed.said
         vm.do(f"mv -T {shared}/data {shared}/media && test -e /srv/hello/live/media/x")
-        # A link that comes later is nothing that a run without news, or a way back, follows
+        # A link that comes later is nothing that the way back follows
         vm.do(f"{AS_APP} 'mv {shared}/media {shared}/away; ln -s /run/systemd/system {shared}/media'")
-        assert "changed=0" in site.deploy().output
         assert site.rollback().code == 0
     assert vm.do(target) == owner
     tidy()
 
 
 def test_data_from_elsewhere(vm: Vm, site: Site, tidy: Tidy) -> None:
-    """An app that is added again gets the uid that its data has; where it cannot, the deploy says what to run. A new one gets nobody's old uid."""
-    vm.do("mkdir -p /srv/second/shared /srv/gone/shared && touch /srv/second/shared/notes.db /srv/gone/shared/x")
-    vm.do("id=$(useradd --system probe && id -u probe); userdel probe; chown -R $id:$id /srv/gone/shared; chown -hR 942:942 /srv/second/shared; ! id 942")
-    second = {**site.app, "name": "second", "domains": ["second.hello.test"]}
-    third = {**site.app, "name": "third", "domains": ["third.hello.test"]}
-    site.apps += [second, third]
+    """An app that is added again gets the uid that its data has; where the data is nobody's, the deploy says what to run."""
+    vm.do("mkdir -p /srv/second/shared && touch /srv/second/shared/notes.db && chown -hR 942:942 /srv/second/shared; ! id 942")
+    site.apps.append({**site.app, "name": "second", "domains": ["second.hello.test"]})
     assert site.deploy().code == 0
     assert vm.do("id -u second; stat --format=%U /srv/second/shared/notes.db").split() == ["942", "second"]
-    gone = vm.do("stat --format=%u /srv/gone/shared")
-    assert vm.do("id -u third; id -g third").split().count(gone) == 0
-    vm.do("chown -hR 943:943 /srv/second/shared; chown -hR root:root /srv/third/shared; touch /srv/third/shared/x")
-    again = site.deploy()
-    assert (again.code, "changed=0" in again.output) == (0, True)
-    for name, owner in (("second", "uid 943 (no user of this system)"), ("third", "uid 0 (root)")):
-        assert f"belongs to {owner}" in again.said
-        assert f"chown -hR {name}:{name} /srv/{name}/shared" in again.said
-    second["env"] = {"GREETING": "changed"}
     before = tidy("second")
-    check_message(site.deploy(), "/srv/second/shared belongs to uid 943", "chown -hR second:second /srv/second/shared", f"{before.live} still serves")
+    vm.do("chown -hR 943:943 /srv/second/shared")
+    words = ["/srv/second/shared belongs to uid 943 (no user of this system)", "chown -hR second:second /srv/second/shared", f"{before.live} still serves"]
+    check_message(site.deploy(), *words)
     assert tidy("second") == before
-    vm.do("for app in second third; do chown -hR $app:$app /srv/$app/shared; done")
+    vm.do("chown -hR second:second /srv/second/shared")
     last = site.deploy()
-    assert (last.code, "belongs to" in last.said) == (0, False)
-    vm.owner = ""  # it has other apps
+    assert (last.code, "changed=0" in last.output) == (0, True)
+    vm.owner = ""  # it has another app
