@@ -117,6 +117,7 @@ live:
 """
 
 import base64
+import glob
 import grp
 import json
 import os
@@ -148,24 +149,28 @@ def owner(module: AnsibleModule, app: App) -> pwd.struct_passwd | None:
     return user
 
 
-def check_root(module: AnsibleModule, app: App) -> None:
-    """Refuse a directory /srv/<app> that is something else's."""
+def taken(app: App) -> str:
+    """Why /srv/<app> cannot be the app's; empty when it can."""
     if not os.path.isdir(app.root):
-        return
+        return ""
     found = set(os.listdir(app.root))
-    if os.stat(app.root).st_uid != 0 or (found and not found & {"releases", "shared"}):
-        module.fail_json(msg=f"{app.root} belongs to something else ('ls -la {app.root}' on the host shows it); give the app another 'name'.")
+    if os.stat(app.root).st_uid == 0 and (not found or found & {"releases", "shared"}):
+        return ""
+    return (
+        f"{app.root} is there and belongs to another user than root, or to something else than an app ('ls -la {app.root}' on the host shows it).\n"
+        f"Next: give the app another 'name'; or, if it is this app's, 'chown root:root {app.root}', and run the same command again."
+    )
 
 
 def new_uid(app: App) -> int:
     """The uid for the app's new user; 0 where the system may choose."""
     own = {status.st_uid for _path, status in entries(app.shared)}
     others: set[int] = set()
-    for name in os.listdir("/srv") if os.path.isdir("/srv") else []:
-        if name != app.name:
-            others |= {one for _path, status in entries(App(name).shared) for one in (status.st_uid, status.st_gid)}
-    taken = {user.pw_uid for user in pwd.getpwall()} | {group.gr_gid for group in grp.getgrall()}
-    return choose_uid(own, others, taken)
+    for shared in glob.glob(f"{os.path.dirname(app.root)}/*/shared"):
+        if shared != app.shared:
+            others |= {one for _path, status in entries(shared) for one in (status.st_uid, status.st_gid)}
+    present = {user.pw_uid for user in pwd.getpwall()} | {group.gr_gid for group in grp.getgrall()}
+    return choose_uid(own, others, present)
 
 
 def stage(plan: Plan, archive: str, user: pwd.struct_passwd) -> list[str]:
@@ -222,7 +227,8 @@ def main() -> None:
         build_environment=json.loads(decode(given["build_environment"]) or "{}"),
     )
     user = owner(module, app)
-    check_root(module, app)
+    if wrong := taken(app):
+        module.fail_json(msg=wrong)
     refusal, warning = check_owners(app, user.pw_uid, user.pw_gid) if user else ("", "")
     if warning:
         module.warn(f"{app.name}: {warning}")

@@ -1,0 +1,73 @@
+"""The module `release`: whose directory, user and data it finds."""
+
+import json
+import os
+import pwd
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.plainstack.web.plugins.modules import release
+
+from tests.unit.fakes import NEW, OLD, LocalApp, Systemd, make_live, real_root
+
+NOBODY = 942
+
+
+@pytest.mark.parametrize("found", [[], ["releases", "live"], ["shared"]])
+def test_a_directory_of_an_app(app: LocalApp, found: list[str]) -> None:
+    for name in ("releases", "shared"):
+        os.rmdir(f"{app.root}/{name}")
+    for name in found:
+        os.mkdir(f"{app.root}/{name}")
+    assert release.taken(app) == ""
+
+
+def test_a_directory_of_something_else(app: LocalApp) -> None:
+    """Such as /srv/git, where no user is named so."""
+    for name in ("releases", "shared"):
+        os.rmdir(f"{app.root}/{name}")
+    os.mkdir(f"{app.root}/project.git")
+    assert "give the app another 'name'" in release.taken(app)
+
+
+@real_root
+def test_a_directory_that_is_not_of_root(app: LocalApp) -> None:
+    os.chown(app.root, NOBODY, NOBODY)
+    assert f"'chown root:root {app.root}'" in release.taken(app)
+
+
+@real_root
+@pytest.mark.parametrize(("where", "again"), [("srv/shared", True), ("removed/shared", False)])
+def test_the_uid_of_a_new_user(app: LocalApp, where: str, again: bool) -> None:
+    """Its own data's; never that of another app's data, whose user is gone."""
+    assert release.new_uid(app) == 0
+    data = Path(app.base, where)
+    data.mkdir(parents=True, exist_ok=True)
+    os.chown(data, NOBODY, NOBODY)
+    assert (release.new_uid(app) == NOBODY) is again
+    assert release.new_uid(app) != 0
+
+
+@real_root
+@pytest.mark.parametrize("state", ["active", "failed"])
+def test_data_that_is_nobodys(app: LocalApp, systemd: Systemd, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], state: str) -> None:
+    """Refused before anything else, with what is so of the live release."""
+    os.chown(app.shared, NOBODY, NOBODY)
+    Path(app.shared, "notes.db").touch()
+    make_live(app, systemd, OLD)
+    systemd.states[app.unit(OLD, "service")] = state
+    user = pwd.struct_passwd(("hello", "x", 1234, 1234, "", app.root, "/bin/false"))
+    monkeypatch.setattr(release, "App", lambda _name: app)
+    monkeypatch.setattr(release, "owner", lambda _module, _app: user)
+    options = {"app": "hello", "archive": "/none", "id": NEW, "digest": "x", "requirements": "requirements.txt"}
+    with patch_module_args(options), pytest.raises(SystemExit):
+        release.main()
+    result: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert f"{app.shared} belongs to uid {NOBODY} (no user of this system)" in result["msg"]
+    assert f"chown -hR hello:hello {app.shared}" in result["msg"]
+    assert (f"{OLD} still serves." in result["msg"], f"{OLD} is live, but does not run: its unit is failed." in result["msg"]) == (
+        state == "active",
+        state == "failed",
+    )
