@@ -1,18 +1,25 @@
-"""Whether an app is well: asked over an instance's own socket, or through nginx."""
+"""Whether an app is healthy: probed over an instance's own socket, or through nginx."""
 
 from __future__ import annotations
 
-import http.client
+import re
 import socket
 import ssl
+import time
 from dataclasses import dataclass
 
+from ansible_collections.plainstack.web.plugins.module_utils.text import plain
+
 WELL = range(200, 400)
+LARGEST_HEAD = 16384  # bytes of status line and headers; nginx takes fewer
+FOR_THE_BODY = 1.0  # seconds; what it says does not matter
+LARGEST_BODY = 16384  # bytes
+STATUS = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)(?: [^\r\n]*)?\r?\n")
 
 
 @dataclass(frozen=True)
 class Health:
-    """How to ask.
+    """How to probe.
 
     `host` goes into the Host header; `timeout` is how many seconds a new instance has until it must have answered.
     `tls`: whether this host's nginx speaks HTTPS; behind a load balancer it does not.
@@ -24,49 +31,89 @@ class Health:
     tls: bool = True
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
-
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
+def _receive(connection: socket.socket, deadline: float) -> bytes:
+    """What has come; empty at the end."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    connection.settimeout(left)
+    return connection.recv(4096)
 
 
-class _NginxConnection(http.client.HTTPSConnection):
-    """HTTPS to this host's own nginx, by the name of the site; the certificate may be the placeholder."""
+def _status(connection: socket.socket, deadline: float) -> int:
+    """Status of the answer, once all of its headers are there.
 
-    def connect(self) -> None:
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        plain = socket.create_connection(("127.0.0.1", 443), self.timeout)
-        self.sock = context.wrap_socket(plain, server_hostname=self.host)
+    :raises OSError: when it has not come by the deadline, however much of it has.
+    """
+    head = b""
+    while True:
+        begin, found, rest = head.partition(b"\r\n\r\n")
+        if found:
+            line = STATUS.match(begin + b"\r\n")
+            if not line:
+                raise OSError(f"what it says is no HTTP: {begin[:60].decode('ascii', 'backslashreplace')}")
+            if int(line[1]) >= 200:
+                break
+            head = rest  # such as 103 Early Hints; the answer is yet to come
+        elif len(head) > LARGEST_HEAD:
+            raise OSError(f"its headers are longer than {LARGEST_HEAD // 1024} KiB")
+        elif more := _receive(connection, deadline):
+            head += more
+        else:
+            raise OSError("it closed the connection before it had answered")
+    return int(line[1])
 
 
-def _ask(connection: http.client.HTTPConnection, health: Health) -> str:
+def _let_end(connection: socket.socket, deadline: float) -> None:
+    """Take a small body to its end: a connection that is closed earlier may be an error in the app's log."""
+    size = 0
     try:
-        connection.request("GET", health.path, headers={"Host": health.host, "X-Forwarded-Proto": "https", "User-Agent": "Plainstack"})
-        answer = connection.getresponse()
-        answer.read()
-    except (OSError, http.client.HTTPException) as error:
-        return f"gave no answer ({error or type(error).__name__})"
-    finally:
-        connection.close()
-    return "" if answer.status in WELL else f"answered {answer.status}"
+        while size < LARGEST_BODY and (more := _receive(connection, deadline)):
+            size += len(more)
+    except OSError:
+        pass
+
+
+def _probe(connection: socket.socket, health: Health, deadline: float) -> str:
+    request = (
+        f"GET {health.path} HTTP/1.1\r\nHost: {health.host}\r\nX-Forwarded-Proto: https\r\nUser-Agent: Plainstack\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+    )
+    connection.sendall(request.encode())
+    status = _status(connection, deadline)
+    _let_end(connection, min(deadline, time.monotonic() + FOR_THE_BODY))
+    return "" if status in WELL else f"answered {status}"
+
+
+def _none(error: OSError) -> str:
+    return f"gave no answer ({plain(str(error)) or type(error).__name__})"
 
 
 def ask_instance(path: str, health: Health, timeout: float) -> str:
-    """What is wrong with the answer over a unix socket; empty when nothing is. `timeout` in seconds."""
-    return _ask(_UnixConnection(path, timeout), health)
+    """What is wrong with the answer over a unix socket; empty when nothing is.
+
+    :param timeout: seconds for the whole of it, whatever comes meanwhile.
+    """
+    deadline = time.monotonic() + timeout
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(timeout)
+            connection.connect(path)
+            return _probe(connection, health, deadline)
+    except OSError as error:
+        return _none(error)
 
 
 def ask_nginx(health: Health, timeout: float) -> str:
-    """The same through this host's nginx."""
-    if health.tls:
-        return _ask(_NginxConnection(health.host, timeout=timeout), health)
-    return _ask(http.client.HTTPConnection("127.0.0.1", 80, timeout=timeout), health)
+    """The same through this host's nginx, by the name of the site; the certificate may be the placeholder."""
+    deadline = time.monotonic() + timeout
+    try:
+        with socket.create_connection(("127.0.0.1", 443 if health.tls else 80), timeout) as connection:
+            if not health.tls:
+                return _probe(connection, health, deadline)
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            with context.wrap_socket(connection, server_hostname=health.host) as encrypted:
+                return _probe(encrypted, health, deadline)
+    except OSError as error:
+        return _none(error)

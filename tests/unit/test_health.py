@@ -2,11 +2,13 @@
 
 import datetime
 import http.server
+import itertools
 import socket
 import socketserver
 import ssl
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -56,7 +58,7 @@ class TcpServer(_Quiet, socketserver.TCPServer):
     pass
 
 
-Serve = Callable[[socketserver.BaseServer, int], Any]
+Serve = Callable[[socketserver.BaseServer, Any], Any]
 
 
 @pytest.fixture
@@ -64,7 +66,7 @@ def serve() -> Iterator[Serve]:
     """Have a server answer with a status."""
     servers = []
 
-    def begin(server: Any, status: int) -> Any:
+    def begin(server: Any, status: Any) -> Any:
         server.status, server.asked = status, []
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         servers.append(server)
@@ -86,8 +88,8 @@ def serve() -> Iterator[Serve]:
         (400, "answered 400"),
         (503, "answered 503"),
         (0, "gave no answer (timed out)"),
-        (-1, "gave no answer (Remote end closed connection without response)"),
-        (-2, "gave no answer (nonsense\r\n)"),
+        (-1, "gave no answer (it closed the connection before it had answered)"),
+        (-2, "gave no answer (what it says is no HTTP: nonsense)"),
     ],
 )
 def test_an_instance(tmp_path: Path, serve: Serve, status: int, wrong: str) -> None:
@@ -102,6 +104,60 @@ def test_an_instance(tmp_path: Path, serve: Serve, status: int, wrong: str) -> N
 
 def test_an_instance_without_a_socket(tmp_path: Path) -> None:
     assert ask_instance(str(tmp_path / "a.sock"), HEALTH, 1) == "gave no answer ([Errno 2] No such file or directory)"
+
+
+def parts(*given: bytes, pause: float = 0.0) -> Iterator[bytes]:
+    """What an app sends, in as many parts."""
+    for part in given:
+        yield part
+        time.sleep(pause)
+
+
+def endless(part: bytes, pause: float = 0.0) -> Iterator[bytes]:
+    while True:
+        yield part
+        time.sleep(pause)
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+ANSWERS: dict[str, tuple[Callable[[], Iterator[bytes]], str]] = {
+    "250 MB": (lambda: parts(OK + b"Content-Length: 262144000\r\n\r\n", *[bytes(2**20)] * 250), ""),
+    "a body without an end": (lambda: itertools.chain([OK + b"\r\n"], endless(bytes(65536))), ""),
+    "a body that drips": (lambda: itertools.chain([OK + b"Content-Length: 9999\r\n\r\n"], endless(b"x", 0.05)), ""),
+    "an event stream": (lambda: itertools.chain([OK + b"\r\n"], endless(b"data: x\n\n", 0.3)), ""),
+    "headers that drip": (lambda: itertools.chain([OK], endless(b"x", 0.05)), "gave no answer (timed out)"),
+    "a status that drips": (lambda: parts(*[b"%c" % byte for byte in OK * 9], pause=0.05), "gave no answer (timed out)"),
+    "headers without an end": (lambda: itertools.chain([OK], endless(b"X-A: " + b"a" * 4000 + b"\r\n")), "gave no answer (its headers are longer than 16 KiB)"),
+    "a line without an end": (lambda: itertools.chain([OK + b"X-A: "], endless(bytes(65536))), "gave no answer (its headers are longer than 16 KiB)"),
+    "hints without an end": (lambda: endless(b"HTTP/1.1 103 Early Hints\r\n\r\n", 0.01), "gave no answer (timed out)"),
+    "hints, then an answer": (lambda: parts(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", b"HTTP/1.1 404 Not Found\r\n\r\n"), "answered 404"),
+    "half of the headers": (lambda: parts(OK + b"Content-Le"), "gave no answer (it closed the connection before it had answered)"),
+    "an escape sequence": (lambda: parts(b"\x1b[2Jgone\r\n\r\n"), r"gave no answer (what it says is no HTTP: \x1b[2Jgone)"),
+}
+
+
+class Sender(socketserver.BaseRequestHandler):
+    """Sends what the server is to send, and does not wait for anything."""
+
+    def handle(self) -> None:
+        server: Any = self.server
+        server.asked.append(self.request.recv(4096))
+        for part in server.status():
+            self.request.sendall(part)
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_an_answer_takes_neither_time_nor_memory_without_bound(tmp_path: Path, serve: Serve, name: str) -> None:
+    sends, wrong = ANSWERS[name]
+    path = str(tmp_path / "a.sock")
+    serve(UnixServer(path, Sender), sends)
+    tracemalloc.start()
+    began = time.monotonic()
+    assert ask_instance(path, HEALTH, 1.5) == wrong
+    assert time.monotonic() - began < 2
+    server_and_all = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert server_and_all < 3 * 2**20
 
 
 @pytest.fixture
