@@ -43,7 +43,7 @@ def main() -> None:
         "socket": os.path.basename(os.readlink(f"{ROOT}/live.sock")).removesuffix(".sock"),
         "releases": {name: story(name) for name in names(f"{ROOT}/releases")},
         "settings": names(f"/etc/plainstack/{APP}"),
-        "drop_ins": [name.removeprefix(f"{APP}@").removesuffix(".service.d") for name in names("/etc/systemd/system") if name.startswith(f"{APP}@2")],
+        "unit_files": [name.removeprefix(f"{APP}@") for name in names("/etc/systemd/system") if name.startswith(f"{APP}@")],
         "units": units(),
         "enabled": sorted(os.path.basename(path).removeprefix(f"{APP}@") for path in glob.glob(f"/etc/systemd/system/*.wants/{APP}@*")),
         "lock": text(f"/run/plainstack-locks/{APP}"),

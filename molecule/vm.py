@@ -39,7 +39,7 @@ class State:
     socket: str
     releases: dict[str, dict[str, Any] | None]
     settings: list[str]
-    drop_ins: list[str]
+    unit_files: list[str]
     units: dict[str, str]
     enabled: list[str]
     lock: str
@@ -55,7 +55,7 @@ class State:
             "links disagree": self.socket if self.socket != self.live else "",
             "half-built": [name for name, story in self.releases.items() if story is None],
             "settings without a release, or the other way round": sorted({*self.settings} ^ {*ids}),
-            "drop-ins without a release, or the other way round": sorted({*self.drop_ins} ^ {*ids}),
+            "units without a release, or the other way round": sorted({*self.unit_files} ^ {f"{one}.{kind}" for one in ids for kind in ("service", "socket")}),
             "not just the live one runs": self.units if self.units != running else {},
             "not just the live one starts on boot": self.enabled if self.enabled != sorted(running) else [],
             "locked": self.lock,

@@ -123,7 +123,7 @@ SPEC: dict[str, dict[str, Any]] = {
     "health_path": {
         "type": "str",
         "default": "/",
-        "description": "Path that answers 200 to 399 when the app is well; asked of every new release before it gets traffic.",
+        "description": "Path that answers 200 to 399 when the app is well; asked of every new release before it gets traffic; 400 to 499 for 5 s is final.",
     },
     "start_timeout": {
         "type": "int",

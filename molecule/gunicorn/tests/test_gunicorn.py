@@ -40,6 +40,43 @@ def test_confinement_is_real(host: Host, identifier: str) -> None:
     assert host.check_output("cat /proc/%s/status | grep -E '^(NoNewPrivs|Seccomp):'", master).split() == ["NoNewPrivs:", "1", "Seccomp:", "2"]
 
 
+MEMORY = ["/dev/shm", "/tmp", "/var/tmp"]
+
+
+def test_an_app_that_was_broken_into_gets_nowhere(host: Host) -> None:
+    """What its command could do; see intruder.py. Databases and the system's own sockets stay reachable, with the rights that they ask for."""
+    tried = json.loads(host.check_output("cat /srv/hello/shared/tried.json"))
+    # Message queues are of an IPC namespace of its own
+    assert tried["writable"] == sorted(["/dev/mqueue", *MEMORY, "/srv/hello/shared"])
+    assert [path for path in tried["changeable"] if not path.startswith("/srv/hello/shared/")] == []
+    assert [path for path in tried["sockets"] if not path.startswith("/run/systemd/")] == []
+    assert "/run/systemd/private" not in tried["sockets"]
+    assert tried["apps"] == [["hello"], ["hello"]]
+    assert all(9000 < tried["fits"][path] <= 10240 for path in MEMORY)
+    assert tried["killable"] == []
+    assert tried["calls"] == []
+
+
+def test_the_service_has_the_sandbox_that_its_command_had(host: Host, identifier: str) -> None:
+    """By what the kernel says, not by the unit."""
+    master = host.check_output("systemctl show --property=MainPID --value hello@%s.service", identifier)
+    mounts = {fields[4]: fields for line in host.check_output("cat /proc/%s/mountinfo", master).splitlines() if (fields := line.split())}
+    read_only = {path: mounts[path][5].split(",")[0] for path in ("/", "/run", "/run/lock", "/run/plainstack", "/srv", "/srv/hello", "/etc/plainstack")}
+    assert set(read_only.values()) == {"ro"}, read_only
+    assert all(mounts[path][-3] == "tmpfs" and "nr_inodes=10240" in mounts[path][-1] and ",size=" in mounts[path][-1] for path in MEMORY)
+    assert host.check_output("nsenter --target %s --mount ls -A /run/plainstack /run/dbus", master) == "/run/dbus:\n\n/run/plainstack:"
+    assert host.check_output("readlink /proc/%s/ns/ipc", master) != host.check_output("readlink /proc/1/ns/ipc")
+
+
+def test_systemd_has_read_what_is_on_disk(host: Host, identifier: str) -> None:
+    """`systemctl status` of any unit would say so, in its own warning (Debian 13) or by what it calls disabled (12)."""
+    for unit in (f"hello@{identifier}.service", f"hello@{identifier}.socket", "ssh.service"):
+        status = host.run("systemctl status %s 2>&1", unit).stdout
+        assert "changed on disk" not in status
+        assert "enabled;" in status
+    assert host.check_output("systemctl show --property=FragmentPath --value hello@%s.service", identifier) == f"/etc/systemd/system/hello@{identifier}.service"
+
+
 def test_memory_is_bounded(host: Host, identifier: str) -> None:
     assert host.check_output("systemctl show --property=MemoryMax --value hello@%s.service", identifier) != "infinity"
 
