@@ -7,18 +7,26 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.plainstack.web.plugins.module_utils import history, memory, state, static, systemd, timeouts
+from ansible_collections.plainstack.web.plugins.module_utils import history, layout, memory, state, static, systemd, timeouts
 from ansible_collections.plainstack.web.plugins.module_utils.drain import drain
 from ansible_collections.plainstack.web.plugins.module_utils.health import Health, ask_instance, ask_nginx
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory, relink
-from ansible_collections.plainstack.web.plugins.module_utils.lock import Holder
+from ansible_collections.plainstack.web.plugins.module_utils.lock import Holder, LockError, holder, step
 from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError
 
-UNITS = "/etc/systemd/system"
 REACHABLE_WITHIN = 10  # seconds until nginx must have answered for a release that is healthy on its own socket
+UNCONFIRMED = "it was live and never confirmed: its run was interrupted"
+REFUSED_FOR = 5  # seconds in which a new instance answers nothing but 4xx, and then will not answer otherwise
+REFUSALS = {
+    "400": "Does the app take requests for this name? Django does for those in its ALLOWED_HOSTS alone",
+    "401": "It must answer without a login",
+    "403": "It must answer without a login",
+    "404": "The app has no such path",
+}
+DRAINED_WITHIN = 30  # seconds that the requests of a release have which does not say its own `timeout`
 TOLERATED = 2  # bad answers in a row while a release is watched; one more takes it back
 
 
@@ -50,13 +58,19 @@ class Work:
             self.warn(f"{self.app.history} could not be written: {error}")
 
 
+def _against(story: dict[str, Any]) -> str:
+    """Why nobody should go back to a release, from its release.json; empty when nothing speaks against it."""
+    if story.get("verdict") == "bad":
+        return str(story.get("reason", "marked by hand"))
+    return UNCONFIRMED if story.get("sequence") and not story.get("event") else ""
+
+
 def look(app: App) -> state.State:
     """The state of the app on this host."""
     releases = []
     for identifier in app.complete():
         story = app.story(identifier)
-        bad = str(story.get("reason", "marked by hand")) if story.get("verdict") == "bad" else ""
-        releases.append(state.Release(identifier, int(story.get("sequence", 0)), bad, str(story.get("pending", {}).get("event", ""))))
+        releases.append(state.Release(identifier, int(story.get("sequence", 0)), _against(story), str(story.get("pending", {}).get("event", ""))))
     return state.State(app.live_id(), tuple(releases), frozenset(systemd.running(app)))
 
 
@@ -90,7 +104,7 @@ def gate(work: Work, identifier: str) -> None:
     """Wait for a healthy answer over the release's own socket; systemd's READY comes too early to count."""
     app, health = work.app, work.health
     deadline = time.monotonic() + health.timeout
-    last = "it has not finished starting"
+    last, refused = "it has not finished starting", deadline
     while (left := deadline - time.monotonic()) > 0:
         if _ended(app, identifier):
             raise _failure(app, identifier, "its process ended while starting")
@@ -98,6 +112,10 @@ def gate(work: Work, identifier: str) -> None:
             wrong = ask_instance(app.socket(identifier), health, left)
             if not wrong:
                 return
+            refused = min(refused, time.monotonic()) if wrong.startswith("answered 4") else deadline
+            if time.monotonic() >= refused + REFUSED_FOR:
+                advice = REFUSALS.get(wrong[-3:], "Nothing but 200 to 399 counts as healthy")
+                raise _failure(app, identifier, f"{health.path} of {health.host} {wrong} for {REFUSED_FOR} s. {advice}")
             # The end of the time cuts the last question off: that silence must not hide what was answered before it
             if wrong.startswith("answered") or " answered " not in last:
                 last = f"{health.path} {wrong}"
@@ -108,7 +126,7 @@ def gate(work: Work, identifier: str) -> None:
 def start(work: Work, identifier: str, in_any_case: bool = False) -> bool:
     """Start an instance beside the live one and gate it; whether it had to be started.
 
-    Others that a failed run started and never switched to are stopped first: they would fill the memory.
+    What killed runs have left is stopped first: it would fill the memory.
     One that fails is stopped again, unless it is the live one, which systemd goes on restarting.
 
     :param in_any_case: also where it may not fit into the memory: a rollback may be away from a release that eats it up.
@@ -118,10 +136,13 @@ def start(work: Work, identifier: str, in_any_case: bool = False) -> bool:
         settle(work)
     service, listener = app.unit(identifier, "service"), app.unit(identifier, "socket")
     fresh = systemd.show(service, "ActiveState")["ActiveState"] != "active"
-    for stray in state.strays(look(app), identifier):
-        discard(app, stray)
-    if fresh and identifier != app.live_id() and not in_any_case:
-        memory.check(app)
+    _clear(work, {identifier, _way_back(app) if identifier == app.live_id() else ""})
+    if fresh and identifier != app.live_id():
+        _clear_others(work)
+        if too_much := memory.promised(app, identifier):
+            work.warn(too_much)
+        if not in_any_case:
+            memory.check(app)
     # Also forgets the restarts of its past, which are no failure of today
     systemd.systemctl("reset-failed", service, listener, check=False)
     if fresh:
@@ -138,6 +159,29 @@ def start(work: Work, identifier: str, in_any_case: bool = False) -> bool:
         _offer_files(work, identifier)
         follow(work, identifier, app.live_id())  # nginx loads it before the first request comes
     return fresh
+
+
+def _way_back(app: App) -> str:
+    """Id of the release that had the traffic before the live one, until that is confirmed and the rollout over; empty then."""
+    return str(app.story(app.live_id()).get("pending", {}).get("before", ""))
+
+
+def _clear(work: Work, wanted: set[str]) -> None:
+    """Stop the instances that killed runs have left: what never had traffic at once, the others once their requests have ended."""
+    found = look(work.app)
+    for stray in state.strays(found, wanted):
+        discard(work.app, stray)
+    for old in state.to_retire(found, wanted):
+        _stop(work, old, DRAINED_WITHIN)
+
+
+def _clear_others(work: Work) -> None:
+    """The same for the other apps of the host, but those that a run works on."""
+    for other in layout.apps() if work.run else []:
+        if other.name == work.app.name or holder(other):
+            continue
+        with contextlib.suppress(LockError), step(other, ""):
+            _clear(replace(work, app=other), {_way_back(other)})
 
 
 def _offer_files(work: Work, identifier: str) -> None:
@@ -162,7 +206,7 @@ def discard(app: App, identifier: str) -> None:
     A release that never worked is nothing to go back to, and must not push out the good ones when old ones are removed.
     """
     service, listener = app.unit(identifier, "service"), app.unit(identifier, "socket")
-    systemd.systemctl("disable", "--quiet", "--no-reload", service, listener, check=False)
+    _disable(app, identifier)
     systemd.systemctl("stop", listener, check=False)
     systemd.systemctl("kill", "--signal=KILL", service, check=False)
     systemd.systemctl("stop", service, check=False)
@@ -244,8 +288,8 @@ def switch(work: Work, identifier: str, event: str, keep: int) -> tuple[bool, st
     if before != identifier:
         _mark(work, identifier, before, event)
         keep_old_files(work, identifier, keep)
-    if before != identifier or not all(os.path.lexists(f"{UNITS}/{link}") for link in _enabled(app, identifier)):
-        systemd.systemctl("enable", "--quiet", "--no-reload", app.unit(identifier, "service"), app.unit(identifier, "socket"))
+    if before != identifier or not all(map(os.path.lexists, _enabled(app, identifier))):
+        systemd.systemctl("enable", "--quiet", app.unit(identifier, "service"), app.unit(identifier, "socket"))
         changed = True
     if before != identifier or os.path.realpath(app.live) != app.release(identifier):
         _point(work, identifier)
@@ -266,7 +310,7 @@ def confirm(work: Work, identifier: str, event: str, before: str, seconds: float
     app = work.app
     story = app.story(identifier)
     pending = {"event": event, "before": before} if before else story.get("pending", {})
-    unconfirmed = bool(pending) and not pending.get("confirmed")
+    unconfirmed = not story.get("event") or (bool(pending) and not pending.get("confirmed"))
     try:
         if seconds >= 0:
             _watch(work, identifier, seconds if unconfirmed else 0)
@@ -311,7 +355,7 @@ def take_back(work: Work, identifier: str, before: str, keep: int, reason: str) 
     _point(work, before)
     number = state.next_sequence(look(app))
     # It had traffic: its static files stay reachable, and the one that serves comes after it again
-    work.note(before, sequence=number + 1, verdict="good", reason=None)
+    work.note(before, sequence=number + 1, verdict="good" if app.story(before).get("event") else None, reason=None)
     work.note(identifier, sequence=number, went_live=history.now(), stopped=history.now(), verdict="bad", reason=reason, pending=None)
     keep_old_files(work, before, keep)
     work.log("back", identifier, to=before, reason=reason)
@@ -337,42 +381,54 @@ def undo(work: Work, identifier: str, before: str, keep: int, reason: str) -> bo
 
 
 def _enabled(app: App, identifier: str) -> tuple[str, str]:
+    """The links by which systemd starts an instance at boot."""
     return (
-        f"multi-user.target.wants/{app.unit(identifier, 'service')}",
-        f"sockets.target.wants/{app.unit(identifier, 'socket')}",
+        f"{layout.UNITS}/multi-user.target.wants/{app.unit(identifier, 'service')}",
+        f"{layout.UNITS}/sockets.target.wants/{app.unit(identifier, 'socket')}",
     )
 
 
+def _disable(app: App, *identifiers: str) -> None:
+    """Not at boot any more. One call for all: systemd reads its units again after it, and shows what is not so until it has."""
+    units = [os.path.basename(link) for identifier in identifiers for link in _enabled(app, identifier) if os.path.lexists(link)]
+    if units:
+        systemd.systemctl("disable", "--quiet", *units, check=False)
+
+
+def _stop(work: Work, identifier: str, drain_timeout: int, elapsed: float = 0) -> int:
+    """Drain and stop an instance without traffic: its accept queue runs empty, its requests end, then it goes. How many requests were cut."""
+    app, cut = work.app, 0
+    service, listener = app.unit(identifier, "service"), app.unit(identifier, "socket")
+    _disable(app, identifier)
+    if systemd.show(service, "ActiveState")["ActiveState"] == "active":
+        seconds = app.story(identifier).get("config", {}).get("timeout", drain_timeout)
+        cut = drain(app.socket(identifier), max(0, seconds - elapsed))
+    if cut:
+        # Asked to stop, Gunicorn would wait as long once more
+        systemd.systemctl("stop", "--no-block", service)
+        time.sleep(0.5)
+        systemd.systemctl("kill", "--signal=KILL", service, check=False)
+    systemd.systemctl("stop", service, listener)
+    systemd.systemctl("reset-failed", service, listener, check=False)
+    if app.story(identifier):
+        work.note(identifier, stopped=history.now())
+    return cut
+
+
 def retire(work: Work, drain_timeout: int, elapsed: float = 0) -> dict[str, int]:
-    """Drain and stop every instance but the live one: its accept queue runs empty, its requests end, then it goes.
+    """Drain and stop every instance but the live one.
 
     :param drain_timeout: seconds that the requests of a release have which does not say its own `timeout`.
     :param elapsed: how many of them are over: no request of an old instance has begun after the switch.
     :returns: for each stopped instance, how many requests were cut because the time was over.
     """
-    app = work.app
-    cut = {}
-    for other in state.to_retire(look(app)):
-        service, listener = app.unit(other, "service"), app.unit(other, "socket")
-        systemd.systemctl("disable", "--quiet", "--no-reload", service, listener, check=False)
-        cut[other] = 0
-        if systemd.show(service, "ActiveState")["ActiveState"] == "active":
-            seconds = app.story(other).get("config", {}).get("timeout", drain_timeout)
-            cut[other] = drain(app.socket(other), max(0, seconds - elapsed))
-        if cut[other]:
-            # Asked to stop, Gunicorn would wait as long once more
-            systemd.systemctl("stop", "--no-block", service)
-            time.sleep(0.5)
-            systemd.systemctl("kill", "--signal=KILL", service, check=False)
-        systemd.systemctl("stop", service, listener)
-        systemd.systemctl("reset-failed", service, listener, check=False)
-        if app.story(other):
-            work.note(other, stopped=history.now())
-    return cut
+    old = state.to_retire(look(work.app), set())
+    _disable(work.app, *old)
+    return {identifier: _stop(work, identifier, drain_timeout, elapsed) for identifier in old}
 
 
 def prune(app: App, keep: int) -> list[str]:
-    """Remove the releases that are not to be kept.
+    """Remove the releases that are not to be kept, and after the last one that ran from them the units that all shared in earlier versions.
 
     :returns: ids of the removed ones. A failure to remove is no failed deploy: the next run tries again.
     """
@@ -385,6 +441,10 @@ def prune(app: App, keep: int) -> list[str]:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(f"{app.before}/{name}")
     left = app.complete()
+    if all(os.path.exists(app.unit_file(identifier, "service")) for identifier in left):
+        for kind in ("service", "socket"):
+            with contextlib.suppress(OSError):
+                os.unlink(app.unit_file("", kind))
     return [identifier for identifier in surplus if identifier not in left]
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 LOCKS = "/run/plainstack-locks"  # for root alone
 ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")  # of a release
+APPS = "/srv"
+UNITS = "/etc/systemd/system"
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class App:
 
     @property
     def root(self) -> str:
-        return f"/srv/{self.name}"
+        return f"{APPS}/{self.name}"
 
     @property
     def releases(self) -> str:
@@ -99,8 +101,9 @@ class App:
         """Name of a unit; kind is `service` or `socket`."""
         return f"{self.name}@{identifier}.{kind}"
 
-    def drop_in(self, identifier: str) -> str:
-        return f"/etc/systemd/system/{self.unit(identifier, 'service')}.d"
+    def unit_file(self, identifier: str, kind: str) -> str:
+        """A release has units of its own: no other release changes them."""
+        return f"{UNITS}/{self.unit(identifier, kind)}"
 
     def live_id(self) -> str:
         """Id of the release that has the traffic; empty when there is none."""
@@ -136,8 +139,17 @@ class App:
                 os.unlink(self.marker(identifier))
         except OSError:
             return
-        for path in (self.release(identifier), os.path.dirname(self.environment(identifier)), self.drop_in(identifier)):
+        for kind in ("service", "socket"):
+            with contextlib.suppress(OSError):
+                os.unlink(self.unit_file(identifier, kind))
+        for path in (self.release(identifier), os.path.dirname(self.environment(identifier)), f"{self.unit_file(identifier, 'service')}.d"):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def apps() -> list[App]:
+    """The apps that have releases on this host."""
+    found = [App(name) for name in sorted(os.listdir(APPS))] if os.path.isdir(APPS) else []
+    return [app for app in found if os.path.isdir(app.releases)]
 
 
 def write(path: str, content: str, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:

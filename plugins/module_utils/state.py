@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 
@@ -14,8 +15,9 @@ class Release:
     """A complete release.
 
     `sequence` rises each time a release goes live on this host, whatever the clock says; 0 is never.
-    `bad` says why nobody should go back to it; empty when nothing speaks against it. `pending` is `deploy` or `rollback` from
-    right before its switch until it is confirmed: on the live release it means that a run ended in between.
+    `bad` says why nobody should go back to it, such as that it was never confirmed; empty when nothing speaks against it.
+    `pending` is `deploy` or `rollback` from right before its switch until it is confirmed: on the live release it means that a
+    run ended in between.
     """
 
     id: str
@@ -86,15 +88,15 @@ def rollback_target(state: State, named: str = "") -> str:
     return named
 
 
-def strays(state: State, wanted: str) -> list[str]:
+def strays(state: State, wanted: Set[str]) -> list[str]:
     """Running instances that never had traffic and are not wanted: left by a run that did not get to its switch."""
     lived = {release.id for release in by_going_live(state)}
-    return sorted(state.running - lived - {wanted, state.live})
+    return sorted(state.running - lived - wanted - {state.live})
 
 
-def to_retire(state: State) -> list[str]:
-    """Running instances without traffic."""
-    return sorted(state.running - {state.live})
+def to_retire(state: State, wanted: Set[str]) -> list[str]:
+    """Running instances without traffic that are not wanted."""
+    return sorted(state.running - wanted - {state.live})
 
 
 def surplus(state: State, keep: int) -> list[str]:

@@ -9,7 +9,11 @@ import subprocess
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
 from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
-OF_EACH_PROCESS = re.compile(r"Booting worker with pid: \d+$|: Killing process \d+ .* with signal SIGKILL\.$")
+OF_EACH_PROCESS = re.compile(
+    r"(Booting worker with pid: \d+|: Killing process \d+ .* with signal SIGKILL\.|\[ERROR\] Exception in worker process|Worker exiting \(pid: \d+\))$"
+)
+_ERROR = r"Traceback \(most recent call last\):\n(?:[ \t].*\n)*\S.*"
+TRACEBACK = re.compile(rf"^{_ERROR}(?:\n+(?:During handling of|The above exception was) .*:\n+{_ERROR})*\n?", re.MULTILINE)
 
 
 class InstanceError(Exception):
@@ -29,11 +33,25 @@ def show(unit: str, *properties: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in systemctl("show", unit, f"--property={','.join(properties)}").splitlines())
 
 
+def _once(text: str) -> str:
+    """The text with each traceback once, where it comes last."""
+    errors = list(TRACEBACK.finditer(text))
+    last = {error[0].rstrip("\n"): error.start() for error in errors}
+    for error in reversed(errors):
+        if last[error[0].rstrip("\n")] != error.start():
+            text = text[: error.start()] + text[error.end() :]
+    return text
+
+
 def log(unit: str, lines: int = 25) -> str:
-    """The last lines that a unit wrote to the journal, without those that come once for each process and would push the app's own out."""
+    """The last lines that a unit wrote to the journal.
+
+    What comes once for each process is left out: it would push the app's own words out. An error that several have met is there once.
+    """
     command = ["journalctl", f"--unit={unit}", "--output=cat", "--no-pager", "--lines=1000"]
     said = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False).stdout.strip("\n").split("\n")
-    return plain("\n".join([line for line in said if not OF_EACH_PROCESS.search(line)][-lines:]))
+    said = _once("\n".join(line for line in said if not OF_EACH_PROCESS.search(line))).split("\n")
+    return plain("\n".join(said[-lines:]))
 
 
 def running(app: App) -> list[str]:
@@ -50,6 +68,12 @@ def serving(app: App) -> str:
         return "No release of this app is live yet."
     state = show(app.unit(live, "service"), "ActiveState")["ActiveState"]
     return f"{live} still serves." if state == "active" else f"{live} is live, but does not run: its unit is {state}."
+
+
+def limit(unit: str) -> int | None:
+    """Bytes that a unit may use (MemoryMax); None where there is no limit, or no such unit."""
+    found = show(unit, "MemoryMax").get("MemoryMax", "infinity")
+    return int(found) if found.isdecimal() else None
 
 
 def memory(app: App, identifier: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import history, instance, memory
+from ansible_collections.plainstack.web.plugins.module_utils import history, instance, layout, memory
 from ansible_collections.plainstack.web.plugins.module_utils import systemd as systemd_module
 from ansible_collections.plainstack.web.plugins.module_utils.instance import Work
 
@@ -38,7 +38,8 @@ def umask(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalApp:
     """An app without any release."""
-    monkeypatch.setattr(instance, "UNITS", str(tmp_path / "units"))
+    monkeypatch.setattr(layout, "UNITS", str(tmp_path / "units"))
+    monkeypatch.setattr(layout, "APPS", str(tmp_path / "apps"))
     monkeypatch.setattr(history, "READERS", grp.getgrgid(0).gr_name)  # the one group that a user namespace has
     return make_app(tmp_path)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import instance
+from ansible_collections.plainstack.web.plugins.module_utils import layout
 from ansible_collections.plainstack.web.plugins.module_utils.health import Health
 from ansible_collections.plainstack.web.plugins.module_utils.instance import Work, confirm, switch
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, relink, write
@@ -50,15 +50,12 @@ class LocalApp(App):
     def settings(self) -> str:
         return f"{self.base}/etc"
 
-    def drop_in(self, identifier: str) -> str:
-        return f"{instance.UNITS}/{self.unit(identifier, 'service')}.d"
 
-
-def make_app(base: Path) -> LocalApp:
+def make_app(base: Path, name: str = "hello") -> LocalApp:
     """An app without any release."""
-    for name in ("srv/releases", "srv/shared", "run", "etc", "units/multi-user.target.wants", "units/sockets.target.wants"):
-        (base / name).mkdir(parents=True)
-    return LocalApp("hello", str(base))
+    for directory in ("srv/releases", "srv/shared", "run", "etc", "units/multi-user.target.wants", "units/sockets.target.wants"):
+        (base / directory).mkdir(parents=True)
+    return LocalApp(name, str(base))
 
 
 class Systemd:
@@ -77,7 +74,7 @@ class Systemd:
         if verb == "show":
             return f"ActiveState={self.states.get(units[0], 'inactive')}\nNRestarts={self.restarts.get(units[0], 0)}\nControlGroup=/none"
         if verb == "list-units":
-            return "\n".join(f"{unit} loaded {state} x Description" for unit, state in self.states.items())
+            return "\n".join(f"{unit} loaded {state} x Description" for unit, state in self.states.items() if unit.startswith(units[0].removesuffix("*")))
         for unit in units:
             self.calls.append(f"{verb} {unit}")
             self._do(verb, unit)
@@ -104,11 +101,11 @@ class Systemd:
     @staticmethod
     def link(unit: str) -> str:
         """Where the link is that has systemd start the unit at boot."""
-        return f"{instance.UNITS}/{'multi-user' if unit.endswith('service') else 'sockets'}.target.wants/{unit}"
+        return f"{layout.UNITS}/{'multi-user' if unit.endswith('service') else 'sockets'}.target.wants/{unit}"
 
     def enabled(self) -> list[str]:
         """Units that come up at boot."""
-        return sorted(path.name for path in Path(instance.UNITS).glob("*.wants/*"))
+        return sorted(path.name for path in Path(layout.UNITS).glob("*.wants/*"))
 
     def run(self, app: App, *identifiers: str) -> None:
         """These instances run; nobody asked for it."""
@@ -158,7 +155,9 @@ def full(*_arguments: Any, **_facts: Any) -> None:
 
 
 def release(app: App, identifier: str, **story: Any) -> None:
-    """A complete release on disk."""
+    """A complete release on disk; one that has been live was confirmed, unless its `event` is None."""
+    story = {"event": "deploy", **story} if story.get("sequence") else story
+    story = {key: value for key, value in story.items() if value is not None}
     os.makedirs(app.release(identifier))
     os.makedirs(os.path.dirname(app.environment(identifier)))
     write(app.marker(identifier), json.dumps(story))

@@ -1,15 +1,19 @@
 """Start an instance beside the live one, gate it, stop it when it does not hold."""
 
+import contextlib
 import os
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import history, memory
-from ansible_collections.plainstack.web.plugins.module_utils.instance import Work, discard, gate, look, settle, start
+from ansible_collections.plainstack.web.plugins.module_utils import history, instance, layout, lock, memory
+from ansible_collections.plainstack.web.plugins.module_utils.instance import Work, discard, gate, look, prune, settle, start
+from ansible_collections.plainstack.web.plugins.module_utils.layout import relink, write
 from ansible_collections.plainstack.web.plugins.module_utils.state import Release, State
 from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running
 
-from tests.unit.fakes import HEALTH, NEW, OLD, OLDER, Answers, Clock, LocalApp, Systemd, events, full, make_live, make_work, release
+from tests.unit.fakes import HEALTH, NEW, OLD, OLDER, Answers, Clock, LocalApp, Systemd, events, full, make_app, make_live, make_work, release
 
 
 @pytest.mark.parametrize("wrong", [[""], ["answered 500", ""], ["gave no answer", "answered 503", ""]])
@@ -138,13 +142,24 @@ def test_what_a_failed_run_left_running_is_stopped(app: LocalApp, systemd: Syste
 
 
 @pytest.mark.usefixtures("own")
-def test_an_old_release_that_still_drains_is_left_to_its_drain(app: LocalApp, systemd: Systemd, work: Work) -> None:
+@pytest.mark.parametrize(("wanted", "left"), [(NEW, [OLD, NEW]), (OLD, [OLDER, OLD])], ids=["another", "the live one"])
+def test_what_a_killed_run_did_not_retire_ends_its_requests(
+    app: LocalApp, systemd: Systemd, work: Work, monkeypatch: pytest.MonkeyPatch, wanted: str, left: list[str]
+) -> None:
+    """But not what the live release may still have to go back to."""
     for number, identifier in enumerate((OLDER, OLD, NEW)):
-        release(app, identifier, sequence=(1, 2, 0)[number])
+        release(app, identifier, sequence=(1, 2, 0)[number], pending={"event": "deploy", "before": OLDER} if identifier == OLD else None)
     make_live(app, systemd, OLD)
     systemd.run(app, OLDER)
-    start(work, NEW)
-    assert running(app) == [OLDER, OLD, NEW]
+    drained: list[tuple[str, float]] = []
+
+    def drain(path: str, seconds: float) -> int:
+        drained.append((path, seconds))
+        return 0
+
+    monkeypatch.setattr(instance, "drain", drain)
+    start(work, wanted)
+    assert (running(app), drained) == (left, [(app.socket(OLDER), 30)] if wanted == NEW else [])
 
 
 @pytest.mark.parametrize(
@@ -240,7 +255,7 @@ def test_what_an_earlier_run_did_not_get_to_note(app: LocalApp, systemd: Systemd
     assert (noted["sequence"], "pending" in noted, "went_live" in noted) == (after, False, after == 8)
     settle(work)
     assert app.story(NEW) == noted
-    assert app.story(OLD) == {"sequence": 7}
+    assert app.story(OLD) == {"sequence": 7, "event": "deploy"}
 
 
 @pytest.mark.parametrize(("identifier", "settled"), [(OLD, True), (NEW, False)])
@@ -252,3 +267,68 @@ def test_only_another_release_settles_what_is_live(app: LocalApp, systemd: Syste
     make_live(app, systemd, NEW)
     start(work, identifier)
     assert ("pending" not in app.story(NEW)) is settled
+
+
+OTHER_HOLDER = lock.Holder("x", "me", "laptop", "deploy.yml", "now")
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(("run", "held", "left"), [(True, False, [OLD]), (True, True, [OLDER, OLD, NEW]), (False, False, [OLDER, OLD, NEW])])
+def test_what_killed_runs_left_of_other_apps_is_stopped_too(
+    app: LocalApp, systemd: Systemd, work: Work, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run: bool, held: bool, left: list[str]
+) -> None:
+    """But not of those that a run works on, and not without a lock on the own one."""
+    other = make_app(tmp_path / "other", "shop")
+    release(app, NEW)
+    for number, identifier in enumerate((OLDER, OLD, NEW)):
+        release(other, identifier, sequence=(1, 2, 0)[number])
+    make_live(other, systemd, OLD)
+    systemd.run(other, OLDER, NEW)
+    monkeypatch.setattr(layout, "apps", lambda: [app, other])
+    monkeypatch.setattr(memory, "promised", lambda one, identifier: "")
+    monkeypatch.setattr(instance, "holder", lambda one: OTHER_HOLDER if held and one == other else None)
+    monkeypatch.setattr(instance, "step", lambda one, token: contextlib.nullcontext())
+    start(replace(work, run=OTHER_HOLDER if run else None), NEW)
+    assert (running(other), running(app)) == (left, [NEW])
+
+
+@pytest.mark.usefixtures("systemd")
+@pytest.mark.parametrize(("own_units", "left"), [([], True), ([OLD], True), ([OLD, NEW], False)])
+def test_the_units_of_earlier_versions_go_with_the_last_release_that_needs_them(app: LocalApp, own_units: list[str], left: bool) -> None:
+    release(app, OLDER)
+    release(app, OLD, sequence=1)
+    release(app, NEW, sequence=2)
+    relink(app.live_socket, app.socket(NEW))
+    shared = [f"{layout.UNITS}/hello@.{kind}" for kind in ("service", "socket")]
+    for path in shared + [app.unit_file(identifier, kind) for identifier in own_units for kind in ("service", "socket")]:
+        write(path, "")
+    assert prune(app, 2) == [OLDER]
+    assert [os.path.exists(path) for path in shared] == [left, left]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "seconds", "why"),
+    [
+        (["answered 404"], 5, "/healthz of hello.example.com answered 404 for 5 s. The app has no such path."),
+        (["gave no answer (refused)", "answered 401"], 5, "answered 401 for 5 s. It must answer without a login."),
+        (["answered 403", "answered 404", "answered 410"], 5, "answered 410 for 5 s. Nothing but 200 to 399 counts as healthy."),
+        (["answered 400"], 5, "Django does for those in its ALLOWED_HOSTS alone."),
+        (["answered 404"] * 30 + ["answered 503"], 20, "/healthz answered 503 within 20 s."),
+        (["gave no answer (timed out)"], 20, "/healthz gave no answer (timed out) within 20 s."),
+    ],
+)
+def test_what_the_app_steadily_refuses_is_not_waited_out(
+    app: LocalApp, systemd: Systemd, clock: Clock, own: Answers, work: Work, wrong: list[str], seconds: float, why: str
+) -> None:
+    systemd.run(app, NEW)
+    own.wrong = list(wrong)
+    with pytest.raises(InstanceError) as error:
+        gate(replace(work, health=replace(HEALTH, timeout=20)), NEW)
+    assert why in str(error.value)
+    assert clock.now - 1000 == pytest.approx(seconds, abs=0.6)
+
+
+def test_a_refusal_that_ends_in_time_is_none(app: LocalApp, systemd: Systemd, own: Answers, work: Work) -> None:
+    systemd.run(app, NEW)
+    own.wrong = ["answered 404"] * 45 + ["answered 500"] + ["answered 404"] * 8 + [""]
+    gate(replace(work, health=replace(HEALTH, timeout=60)), NEW)

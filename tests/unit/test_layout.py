@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.plainstack.web.plugins.module_utils import layout
 from ansible_collections.plainstack.web.plugins.module_utils.definition import NAME
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory, read, relink, write
 
@@ -198,13 +199,14 @@ def test_no_fact_of_a_release_that_is_gone(app: App) -> None:
 def test_remove(app: App) -> None:
     for identifier in (OLD, NEW):
         release(app, identifier)
-        os.makedirs(app.drop_in(identifier))
+        os.makedirs(f"{app.unit_file(identifier, 'service')}.d")  # an operator's, or of an earlier version
+        for kind in ("service", "socket"):
+            write(app.unit_file(identifier, kind), "")
         write(f"{app.release(identifier)}/wsgi.py", "")
     app.remove(NEW)
     for directory in (app.releases, app.settings):
         assert os.listdir(directory) == [OLD]
-    assert os.path.exists(app.drop_in(OLD))
-    assert not os.path.exists(app.drop_in(NEW))
+    assert sorted(name for name in os.listdir(layout.UNITS) if "@" in name) == [f"hello@{OLD}.{end}" for end in ("service", "service.d", "socket")]
     assert sorted(os.listdir(app.release(OLD))) == ["release.json", "wsgi.py"]
 
 
@@ -221,3 +223,12 @@ def test_a_release_that_cannot_be_removed_stays_whole(app: App, monkeypatch: pyt
     monkeypatch.setattr(os, "unlink", full)
     app.remove(NEW)
     assert os.listdir(app.releases) == os.listdir(app.settings) == app.complete() == [NEW]
+
+
+def test_the_apps_of_a_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "APPS", str(tmp_path))
+    (tmp_path / "shop/releases").mkdir(parents=True)
+    (tmp_path / "data").mkdir()
+    assert layout.apps() == [App("shop")]
+    monkeypatch.setattr(layout, "APPS", str(tmp_path / "none"))
+    assert layout.apps() == []

@@ -37,6 +37,7 @@ class Releases(RuleBasedStateMachine):
         self.bad: set[str] = set()
         self.live = ""
         self.pending: dict[str, str] = {}  # the switch that was not confirmed when the command began
+        self.way_back = ""  # what had the traffic before a rollout that was not over when the command began
         self.again: tuple[str, ...] = ()  # a rollback that was killed: what was asked for, and what it led to
 
     def teardown(self) -> None:
@@ -49,10 +50,14 @@ class Releases(RuleBasedStateMachine):
 
     # What is expected
 
+    def shunned(self) -> set[str]:
+        """What nobody should go back to: bad ones, and what had the traffic and was never confirmed."""
+        return self.bad | {one for one in self.order if one not in self.world.confirmed}
+
     def target(self) -> str:
-        """Where a rollback leads to: the last one that was live, is not and is not bad."""
-        complete = self.world.complete()
-        return next((one for one in reversed(self.order) if one != self.live and one not in self.bad and one in complete), "")
+        """Where a rollback leads to: the last one that was live, is not and is not shunned."""
+        complete, shunned = self.world.complete(), self.shunned()
+        return next((one for one in reversed(self.order) if one != self.live and one not in shunned and one in complete), "")
 
     def went_live(self, identifier: str) -> None:
         self.order = [one for one in self.order if one != identifier] + [identifier]
@@ -72,7 +77,7 @@ class Releases(RuleBasedStateMachine):
             self.killed(identifier, before, came_from)
             return
         if outcome == "undone":
-            self.undone(identifier, before, came_from)
+            self.undone(identifier, before, before if before != identifier else self.way_back)
             return
         if outcome == "done":
             assert kind not in (GATE, NGINX)
@@ -117,7 +122,7 @@ class Releases(RuleBasedStateMachine):
         disk = self.by_disk()
         assert [one for one in disk if one not in concerned] == [one for one in self.order if one not in concerned and one in complete]
         marked = {release.id for release in look(world.app).releases if release.bad}
-        assert marked - concerned == {one for one in self.bad if one in complete} - concerned
+        assert marked - concerned == {one for one in self.shunned() if one in complete} - concerned
         if live == identifier != before and before in complete:
             # A kill within a take-back may leave the bad one above the one that had the traffic before and after it
             assert disk[-1] == live
@@ -145,14 +150,14 @@ class Releases(RuleBasedStateMachine):
     def run(self, kind: str, source: str, kill: int | None, seconds: float, keep: int, elsewhere: str = "") -> None:
         """A deploy of a source or a rollback to a named release, or to the one before."""
         world = self.world
-        self.pending, going_on = world.unconfirmed(), world.pending().get("event")
+        self.pending, going_on, self.way_back = world.unconfirmed(), world.pending().get("event"), world.pending().get("before", "")
         if kind == "deploy":
             existing = [one for one in world.complete() if one.endswith(f"-{source}")]
             outcome = world.attempt(lambda: world.deploy(source, seconds, keep, elsewhere), kill)
             identifier = existing[0] if existing else f"2026{world.built:04}T000000Z-{source}"
         else:
             identifier = source or (self.live if going_on == "rollback" else self.target())
-            possible = identifier in world.complete() and (identifier == self.live or (identifier in self.order and identifier not in self.bad))
+            possible = identifier in world.complete() and (identifier == self.live or (identifier in self.order and identifier not in self.shunned()))
             outcome = world.attempt(lambda: world.rollback(source, keep, elsewhere), kill)
             if not possible:
                 assert outcome == "refused"
@@ -241,7 +246,8 @@ class Releases(RuleBasedStateMachine):
     def history_is_as_it_was(self) -> None:
         complete = self.world.complete()
         assert self.by_disk() == [one for one in self.order if one in complete]
-        assert {release.id for release in look(self.world.app).releases if release.bad} == {one for one in self.bad if one in complete}
+        shunned = {release.id for release in look(self.world.app).releases if release.bad}
+        assert shunned - {self.live} == {one for one in self.shunned() if one in complete} - {self.live}
 
     @invariant()
     def there_is_a_way_back(self) -> None:

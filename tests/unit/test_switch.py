@@ -66,7 +66,7 @@ def test_what_is_noted_of_a_deploy(app: LocalApp, work: Work) -> None:
     story = app.story(NEW)
     pending = {"event": "deploy", "before": OLD, "confirmed": True}  # until the old one is stopped
     assert story == {"revision": "abc", "dirty": True, "sequence": 3, "event": "deploy", "verdict": "good", "went_live": story["went_live"], "pending": pending}
-    assert app.story(OLD) == {"sequence": 2, "verdict": "good"}
+    assert app.story(OLD) == {"sequence": 2, "event": "deploy", "verdict": "good"}
     [event] = events(app)
     assert {**event, "time": ""} == {
         "time": "",
@@ -115,7 +115,7 @@ def test_a_mark_of_a_rollback_that_was_not_carried_through_goes(app: LocalApp, h
     app.note(OLD, verdict="bad", reason="rolled back")
     assert go_live(work, OLD, "rollback", 0, KEEP) is False
     assert go_live(work, OLD, "deploy", 0, KEEP) is True
-    assert app.story(OLD) == {"sequence": 2, "verdict": "good"}
+    assert app.story(OLD) == {"sequence": 2, "event": "deploy", "verdict": "good"}
     assert go_live(work, OLD, "deploy", 0, KEEP) is False
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ansible_collections.plainstack.web.plugins.module_utils import systemd
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
-from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, log, memory, running, show, systemctl
+from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, limit, log, memory, running, show, systemctl
 
 UNITS = """\
 hello@20260102T000000Z-bbbbbbbb.service loaded active running hello
@@ -73,6 +73,39 @@ def test_the_log_of_an_app_that_died_has_its_last_words(programs: Path) -> None:
     killed, booted = "a.service: Killing process $i (gunicorn) with signal SIGKILL.", "[2026-11-22 22:56:20 +0000] [$i] [INFO] Booting worker with pid: $i"
     says(programs, f'echo database is gone; for i in $(seq 64); do echo "{killed}"; done; echo failed; for i in $(seq 64); do echo "{booted}"; done')
     assert log("a.service") == "database is gone\nfailed"
+
+
+GONE = 'Traceback (most recent call last):\n  File "wsgi.py", line 1, in <module>\n    import nowhere\nModuleNotFoundError: {}'
+WHILE = "\nDuring handling of the above exception, another exception occurred:\n"
+WORKERS = """\
+[2026-11-22 22:56:20 +0000] [{pid}] [INFO] Booting worker with pid: {pid}
+[2026-11-22 22:56:20 +0000] [{pid}] [ERROR] Exception in worker process
+{error}
+[2026-11-22 22:56:20 +0000] [{pid}] [INFO] Worker exiting (pid: {pid})
+"""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [GONE.format("no nowhere"), GONE.format("one") + WHILE + GONE.format("two"), GONE.format("one") + WHILE.replace("\n", "\n\n") + GONE.format("two")],
+)
+def test_a_traceback_of_every_worker_is_there_once(programs: Path, error: str) -> None:
+    text = "first words\n" + "".join(WORKERS.format(pid=pid, error=error) for pid in range(9)) + "last words\n"
+    (programs / "text").write_text(text)
+    says(programs, f"cat {programs}/text")
+    assert log("a.service") == f"first words\n{error}\nlast words"
+
+
+def test_tracebacks_that_differ_are_all_there(programs: Path) -> None:
+    (programs / "text").write_text("\n".join(GONE.format(word) for word in ("one", "two", "one")) + "\n")
+    says(programs, f"cat {programs}/text")
+    assert log("a.service") == GONE.format("two") + "\n" + GONE.format("one")
+
+
+@pytest.mark.parametrize(("says_", "bytes_"), [("MemoryMax=1048576", 1048576), ("MemoryMax=infinity", None), ("", None)])
+def test_a_limit(programs: Path, says_: str, bytes_: int | None) -> None:
+    says(programs, f"echo {says_}" if says_ else "")
+    assert limit("a.service") == bytes_
 
 
 @pytest.mark.parametrize(("units", "found"), [(UNITS, ["20260101T000000Z-aaaaaaaa", "20260102T000000Z-bbbbbbbb", "20260103T000000Z-cccccccc"]), ("", [])])

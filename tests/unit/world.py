@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import history, instance, memory
+from ansible_collections.plainstack.web.plugins.module_utils import history, instance, layout, memory
 from ansible_collections.plainstack.web.plugins.module_utils import systemd as systemd_module
 from ansible_collections.plainstack.web.plugins.module_utils.build import Plan, find, sweep
 from ansible_collections.plainstack.web.plugins.module_utils.instance import confirm, look, prune, retire, start, switch, undo
@@ -48,10 +48,13 @@ class World:
         self.dead: set[str] = set()  # instances whose process ended, which nobody has started again
         self.gated: set[str] = set()  # instances that answered over their own socket since they were started
         self.old: set[str] = set()  # that had the traffic when the command began, or before an interrupted switch
-        self.spare: set[str] = set()  # those of them that must run until the new one is confirmed
+        self.spare: set[str] = set()  # the live one, which must run until the new one is confirmed
         self.renames: list[str] = []  # where the traffic went in this command
         self.logged: list[str] = []  # events of this command
-        patch.setattr(instance, "UNITS", f"{base}/units")
+        self.answered: set[str] = set()  # releases that have answered through nginx since they got the traffic
+        self.confirmed: set[str] = set()  # those that were ever noted as confirmed
+        patch.setattr(layout, "UNITS", f"{base}/units")
+        patch.setattr(layout, "APPS", f"{base}/apps")
         patch.setattr(instance, "time", self.clock)
         patch.setattr(instance, "relink", self._relink)
         patch.setattr(instance, "drain", self._drain)
@@ -61,7 +64,7 @@ class World:
         patch.setattr(systemd_module, "systemctl", self._systemctl)
         patch.setattr(systemd_module, "log", lambda unit: "")
         patch.setattr(history, "append", self._append)
-        patch.setattr(LocalApp, "note", self._before(App.note))
+        patch.setattr(LocalApp, "note", lambda _app, identifier, **facts: self._note(identifier, facts))
         patch.setattr(LocalApp, "remove", self._remove)
         patch.setattr(shutil, "rmtree", self._before(shutil.rmtree))
         patch.setattr(os, "fsync", lambda handle: None)
@@ -107,7 +110,15 @@ class World:
             identifier = os.path.basename(target).removesuffix(".sock")
             assert identifier in self.gated | self.old, "traffic for a release that was not asked"
             self.renames.append(identifier)
+            self.answered.discard(identifier)
         relink(path, target)
+
+    def _note(self, identifier: str, facts: dict[str, Any]) -> None:
+        self.effect()
+        if "event" in facts:
+            assert identifier in self.answered, "noted as confirmed, and nginx was not asked"
+            self.confirmed.add(identifier)
+        App.note(self.app, identifier, **facts)
 
     def _drain(self, _path: str, _seconds: float) -> int:
         self.effect()
@@ -125,7 +136,10 @@ class World:
         if self.kind(live) == DIES and self.clock.now > self.confirm_began:
             self.dies(live)
         self.confirm_began = max(self.confirm_began, self.clock.now)
-        return "" if self.serves(live) and self.kind(live) != NGINX else "answered 502"
+        if not self.serves(live) or self.kind(live) == NGINX:
+            return "answered 502"
+        self.answered.add(live)
+        return ""
 
     confirm_began = 0.0
 
@@ -137,7 +151,7 @@ class World:
         self.effect()
         assert identifier != self.app.live_id(), "what is live is removed"
         stories = {one: self.app.story(one) for one in self.complete()}
-        order = sorted((story["sequence"], one) for one, story in stories.items() if "sequence" in story and story.get("verdict") != "bad")
+        order = sorted((story["sequence"], one) for one, story in stories.items() if "event" in story and story.get("verdict") != "bad")
         assert identifier not in [one for _sequence, one in order if one != self.app.live_id()][-1:], "what a rollback leads to is removed"
         App.remove(self.app, identifier)
 
@@ -181,7 +195,7 @@ class World:
         """How a command ends that may be killed: done, failed, refused or killed."""
         self.renames, self.logged, self.left = [], [], kill
         self.old = {self.app.live_id(), self.unconfirmed().get("before", "")}
-        self.spare = self.old & self.running() - self.dead
+        self.spare = {self.app.live_id()} & self.running() - self.dead
         self.confirm_began = self.clock.now
         try:
             command()
