@@ -187,6 +187,12 @@ def _entry(source: str, name: str) -> tarfile.TarInfo:
     return entry
 
 
+def fingerprint(entry: tarfile.TarInfo) -> bytes:
+    """What the digest of an archive has of an entry, before its content; every host computes it again."""
+    # ascii(), because what repr() escapes depends on the version of Python
+    return ascii((entry.name, entry.mode, entry.linkname, entry.size)).encode()
+
+
 def build(source: str, target: IO[bytes], include: Sequence[str] = ()) -> str:
     """Write the archive (tar, gzip) of the source: the same bytes for the same names, modes and content.
 
@@ -211,7 +217,6 @@ def build(source: str, target: IO[bytes], include: Sequence[str] = ()) -> str:
                 with open(os.path.join(source, name), "rb") as stream:
                     content = stream.read()
             entry.size = len(content)
-            # ascii(), because what repr() escapes depends on the version of Python
-            digest.update(ascii((name, entry.mode, entry.linkname, entry.size)).encode() + content)
+            digest.update(fingerprint(entry) + content)
             tar.addfile(entry, io.BytesIO(content))
     return digest.hexdigest()

@@ -45,6 +45,7 @@ LONGEST_COMMAND = 64 * 1024
 OF_SYSTEMD = ("LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_", "MAINPID")
 MOUNT = re.compile(rf"/|{URL_PREFIX.pattern}")
 BALANCE = re.compile("least_conn|hash|cookie")
+BUILD = re.compile("source|wheels")
 PYTHON = re.compile(r"3\.([0-9]{1,2})(\.[0-9]{1,2})?")
 OLDEST_PYTHON = 10
 LOCKS = ("uv.lock", "pylock.toml", "requirements.txt", "pyproject.toml")
@@ -89,6 +90,12 @@ SPEC: dict[str, dict[str, Any]] = {
         "default": None,
         "description": "Lock file in the source: `uv.lock`, `pylock.toml`, or a requirements file with hashes. "
         "Default: the first that exists of `uv.lock`, `pylock.toml`, `requirements.txt`, `pyproject.toml`.",
+    },
+    "build": {
+        "type": "str",
+        "default": "source",
+        "description": "`source` builds packages that have no wheel for the server, as the user `plainstack-build`; with `wheels` they are an error, "
+        "and no code of a package runs before the app starts.",
     },
     "env": {
         "type": "dict",
@@ -407,6 +414,7 @@ def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
         ("body_size", SIZE, "must be a number of bytes, or one with k or m, such as 10m"),
         ("health_path", URL_PATH, "must be a path of the app, such as /healthz"),
         ("path", MOUNT, "must be / or a path below which the app answers, such as /api"),
+        ("build", BUILD, "must be source or wheels"),
         ("balance", BALANCE, "must be least_conn, hash or cookie"),
     )
     for key, pattern, rule in patterns:

@@ -8,7 +8,9 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +82,11 @@ class App:
         """Environment and Gunicorn configuration of each release."""
         return f"/etc/plainstack/{self.name}"
 
+    @property
+    def cache(self) -> str:
+        """What uv has downloaded and built for this app; the builder's own."""
+        return f"/var/cache/plainstack/build/{self.name}"
+
     def release(self, identifier: str) -> str:
         return f"{self.releases}/{identifier}"
 
@@ -116,7 +123,14 @@ class App:
         """Ids of the complete releases, oldest first (an id begins with its time)."""
         if not os.path.isdir(self.releases):
             return []
-        return sorted(name for name in os.listdir(self.releases) if os.path.exists(self.marker(name)))
+        return sorted(name for name in os.listdir(self.releases) if self._is_complete(name))
+
+    def _is_complete(self, identifier: str) -> bool:
+        try:
+            status = os.lstat(self.marker(identifier))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return stat.S_ISREG(status.st_mode) and status.st_uid == 0  # a build that was interrupted may have left one of its own
 
     def story(self, identifier: str) -> dict[str, Any]:
         """What release.json says of a release; nothing where it cannot be read."""
@@ -130,7 +144,12 @@ class App:
         """Add facts to release.json; None removes one."""
         story = {**self.story(identifier), **facts}
         story = {key: value for key, value in story.items() if value is not None}
-        write(self.marker(identifier), json.dumps(story, indent=2, sort_keys=True) + "\n")
+        self.describe(identifier, story)
+
+    def describe(self, identifier: str, story: Mapping[str, Any]) -> None:
+        """Write release.json, for root and the app's group alone."""
+        group = os.stat(self.release(identifier)).st_gid
+        write(self.marker(identifier), json.dumps(story, indent=2, sort_keys=True) + "\n", 0o640, 0, group)
 
     def remove(self, identifier: str) -> None:
         """Remove all that belongs to a release; first what makes it count as complete, and nothing where that cannot be removed."""

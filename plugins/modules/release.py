@@ -62,6 +62,11 @@ options:
     description: What C(release.json) says besides, such as the revision and who deployed.
     type: dict
     default: {}
+  build:
+    description: C(source) lets packages be built that have no wheel for the host; with C(wheels) they are an error.
+    type: str
+    choices: [source, wheels]
+    default: source
   uv:
     description: Path of uv on the host.
     type: path
@@ -125,8 +130,8 @@ import pwd
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.plainstack.web.plugins.module_utils import memory
-from ansible_collections.plainstack.web.plugins.module_utils.build import BuildError, Plan, build, find, sweep, unwritable
+from ansible_collections.plainstack.web.plugins.module_utils import memory, sandbox
+from ansible_collections.plainstack.web.plugins.module_utils.build import BuildError, Plan, build, find, python_gone, sweep, unwritable
 from ansible_collections.plainstack.web.plugins.module_utils.environment import decode
 from ansible_collections.plainstack.web.plugins.module_utils.layout import ID, App, make_directory
 from ansible_collections.plainstack.web.plugins.module_utils.lock import LockError, step
@@ -176,12 +181,12 @@ def new_uid(app: App) -> int:
 def stage(plan: Plan, archive: str, user: pwd.struct_passwd) -> list[str]:
     """Make the app's directories, remove what is half-built, build; warnings for the operator."""
     try:
-        make_directory(plan.app.root)
-        make_directory(plan.app.releases)
+        make_directory(plan.app.root, 0o751)
+        make_directory(plan.app.releases, 0o751)
         make_directory(plan.app.shared, 0o750, user.pw_uid, user.pw_gid)
-        make_directory(plan.cache, 0o700)
     except OSError as error:
         raise BuildError(unwritable(plan.app, error)) from error
+    sandbox.stop(plan.app)  # of a run that was killed
     sweep(plan.app)
     return build(plan, archive, user.pw_uid, user.pw_gid)
 
@@ -200,6 +205,7 @@ def main() -> None:
             "shared": {"type": "list", "elements": "str", "default": []},
             "static": {"type": "dict", "default": {}},
             "story": {"type": "dict", "default": {}},
+            "build": {"type": "str", "choices": ["source", "wheels"], "default": "source"},
             "uv": {"type": "path", "default": "/opt/plainstack/uv/bin/uv"},
             "build_environment": {"type": "raw", "default": "", "no_log": True},
             "run": {"type": "str", "default": "", "no_log": False},
@@ -223,6 +229,7 @@ def main() -> None:
         shared=tuple(given["shared"]),
         static=given["static"],
         story=given["story"],
+        build=given["build"],
         uv=given["uv"],
         build_environment=json.loads(decode(given["build_environment"]) or "{}"),
     )
@@ -234,6 +241,8 @@ def main() -> None:
         module.warn(f"{app.name}: {warning}")
     if refusal:
         module.fail_json(msg=f"{app.name}: {refusal}\n{serving(app)}")
+    if gone := python_gone(app, app.live_id()) if app.live_id() else "":
+        module.warn(f"The live release will not survive a restart. {gone}")
     found = find(plan)
     if found:
         story = app.story(found)

@@ -50,6 +50,10 @@ class LocalApp(App):
     def settings(self) -> str:
         return f"{self.base}/etc"
 
+    @property
+    def cache(self) -> str:
+        return f"{self.base}/cache/{self.name}"
+
 
 def make_app(base: Path, name: str = "hello") -> LocalApp:
     """An app without any release."""

@@ -1,17 +1,24 @@
 """Building a release on the host, with a uv that only pretends."""
 
+import gzip
+import hashlib
 import io
 import json
 import os
+import pwd
 import stat
+import subprocess
 import sys
 import tarfile
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.plainstack.web.plugins.module_utils import build as build_module
+from ansible_collections.plainstack.web.plugins.module_utils import sandbox
+from ansible_collections.plainstack.web.plugins.module_utils.archive import fingerprint
 from ansible_collections.plainstack.web.plugins.module_utils.build import (
     BuildError,
     Plan,
@@ -20,11 +27,12 @@ from ansible_collections.plainstack.web.plugins.module_utils.build import (
     find,
     lock_kind,
     packages,
-    share_bytecode,
+    python_gone,
     sweep,
     unpack,
 )
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, relink, write
+from ansible_collections.plainstack.web.plugins.module_utils.sandbox import Outcome
 
 from tests.unit.fakes import full
 
@@ -33,27 +41,59 @@ HASHED = "gunicorn==23.0.0 --hash=sha256:00\n"
 UV = """#!/bin/sh
 # Makes an environment with one package; fails where the requirements say so
 set -eu
-release=$PWD
 case $1 in
 venv)
-    mkdir -p .venv/bin .venv/lib/python3/site-packages/gunicorn-{version}.dist-info
+    mkdir -p .venv/bin .venv/lib/python3.13/site-packages/{package}.dist-info
     ln -s {python} .venv/bin/python
-    echo 'x = 1' > .venv/lib/python3/site-packages/package.py ;;
+    echo 'version_info = 3.13.5' > .venv/pyvenv.cfg
+    echo 'x = 1' > .venv/lib/python3.13/site-packages/package.py ;;
 *)
+    {more}
     if grep -q broken requirements.txt; then echo 'no such package: broken' >&2; exit 1; fi ;;
 esac
 """
 
 
+class Sandbox:
+    """Stands in for the unit that builds: runs the commands as they are, or ends as it is told."""
+
+    outcome: Outcome | None = None
+    environment: Mapping[str, str] = {}
+
+    def run(self, app: App, identifier: str, steps: Sequence[Sequence[str]], environment: Mapping[str, str]) -> Outcome:
+        self.environment = environment
+        for step in steps:
+            done = subprocess.run(step, cwd=app.release(identifier), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+            if self.outcome or done.returncode:
+                return self.outcome or Outcome("exit-code", done.stdout)
+        return Outcome("success", "")
+
+
+@pytest.fixture(autouse=True)
+def box(monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+    """The builder is root here, and the unit only pretends."""
+    fake = Sandbox()
+    monkeypatch.setattr(sandbox, "run", fake.run)
+    monkeypatch.setattr(sandbox, "user", lambda: pwd.getpwuid(0))
+    return fake
+
+
+def write_uv(plan: Plan, package: str = "gunicorn-24.1.0", more: str = ":") -> None:
+    """The uv that pretends, with the package that it installs and what it does besides."""
+    uv = Path(plan.uv)
+    uv.write_text(UV.format(python=build_module.SYSTEM_PYTHON, package=package, more=more))
+    uv.chmod(0o755)
+
+
 @pytest.fixture
 def plan(app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
-    (tmp_path / "python3.13").touch()
-    (tmp_path / "python3").symlink_to("python3.13")
-    monkeypatch.setattr(build_module, "SYSTEM_PYTHON", str(tmp_path / "python3"))
-    uv = tmp_path / "uv"
-    uv.write_text(UV.format(python=sys.executable, version="23.0.0"))
-    uv.chmod(0o755)
-    return Plan(app, NEW, "digest", "requirements.txt", "system", {"module": "wsgi:app"}, 'A="1"\n', uv=str(uv), cache=str(tmp_path / "cache"))
+    # A file, not a link: its name says which version it is
+    (tmp_path / "python3.13").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (tmp_path / "python3.13").chmod(0o755)
+    monkeypatch.setattr(build_module, "SYSTEM_PYTHON", str(tmp_path / "python3.13"))
+    made = Plan(app, NEW, "digest", "requirements.txt", "system", {"module": "package:app"}, 'A="1"\n', uv=str(tmp_path / "uv"))
+    write_uv(made)
+    return made
 
 
 def archive(directory: Path, files: dict[str, str], **changes: Any) -> str:
@@ -69,9 +109,25 @@ def archive(directory: Path, files: dict[str, str], **changes: Any) -> str:
     return str(path)
 
 
+def digest(path: str) -> str:
+    """The digest of an archive's content."""
+    found = hashlib.sha256()
+    with tarfile.open(path) as tar:
+        for entry in tar:
+            stream = tar.extractfile(entry) if entry.isreg() else None
+            found.update(fingerprint(entry) + (stream.read() if stream else b""))
+    return found.hexdigest()
+
+
+def make(plan: Plan, path: str) -> list[str]:
+    """Build from an archive that arrived whole."""
+    return build(replace(plan, digest=digest(path)), path, 0, 0)
+
+
 def release(plan: Plan, identifier: str, live: bool = False, environment: str = 'A="1"\n', **story: Any) -> None:
     """A complete release on disk."""
-    os.makedirs(plan.app.release(identifier))
+    os.makedirs(f"{plan.app.release(identifier)}/.venv/bin")
+    os.symlink(build_module.SYSTEM_PYTHON, f"{plan.app.release(identifier)}/.venv/bin/python")
     os.makedirs(os.path.dirname(plan.app.environment(identifier)))
     write(plan.app.environment(identifier), environment)
     write(plan.app.marker(identifier), json.dumps({"digest": plan.digest, "config": plan.config, "python": "3.13.5", **story}))
@@ -209,10 +265,24 @@ def test_unpack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old_python: boo
     if old_python:
         monkeypatch.setattr(tarfile, "data_filter", tarfile.fully_trusted_filter)
     target = tmp_path / "release"
-    unpack(archive(tmp_path, {"wsgi.py": "x", "static/deep/site.css": "y"}, mode=0o6777, mtime=5), str(target), 1000000000)
-    paths = [target / name for name in ("static", "static/deep", "wsgi.py", "static/deep/site.css")]
-    assert [(oct(stat.S_IMODE(path.stat().st_mode)), path.stat().st_mtime) for path in paths] == [("0o755", 1000000000)] * 4
-    assert oct(stat.S_IMODE(target.stat().st_mode)) == "0o755"
+    path = archive(tmp_path, {"wsgi.py": "x", "static/deep/site.css": "y"}, mode=0o6777, mtime=5)
+    unpack(path, str(target), digest(path))
+    assert [oct(stat.S_IMODE((target / name).stat().st_mode)) for name in ("wsgi.py", "static/deep/site.css")] == ["0o755"] * 2
+
+
+@pytest.mark.parametrize("change", ["content", "cut off", "no gzip", "another mode"])
+def test_unpack_refuses_an_archive_whose_bytes_were_changed(tmp_path: Path, change: str) -> None:
+    path = archive(tmp_path, {"wsgi.py": "the app " * 1000})
+    whole, data = digest(path), Path(path).read_bytes()
+    if change == "content":
+        archive(tmp_path, {"wsgi.py": "not the app"})
+    elif change == "another mode":
+        archive(tmp_path, {"wsgi.py": "the app " * 1000}, mode=0o755)
+    else:
+        Path(path).write_bytes(data[: len(data) // 2] if change == "cut off" else gzip.decompress(data)[:100])
+    with pytest.raises(BuildError, match=r"not the one that was made: its content has the digest \w+, not \w+|cannot be read, so its bytes were changed"):
+        unpack(path, str(tmp_path / "release"), whole)
+    assert not (tmp_path / "release").exists()
 
 
 @pytest.mark.parametrize(
@@ -229,92 +299,187 @@ def test_unpack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old_python: boo
 )
 def test_unpack_refuses_what_leads_out(tmp_path: Path, name: str, changes: dict[str, Any]) -> None:
     with pytest.raises(BuildError, match="no archive of Plainstack has"):
-        unpack(archive(tmp_path, {name: ""}, **changes), str(tmp_path / "release"), 0)
+        unpack(archive(tmp_path, {name: ""}, **changes), str(tmp_path / "release"), "")
     assert os.listdir(tmp_path) == ["archive.tar.gz"]
 
 
-def test_bytecode_is_shared_where_the_source_is_the_same_file(tmp_path: Path) -> None:
-    old, new = tmp_path / "old/.venv/lib/p", tmp_path / "new/.venv/lib/p"
-    for directory in (old, new):
-        directory.mkdir(parents=True)
-    (old / "__pycache__").mkdir()
-    for name in ("same", "changed", "gone", "shipped"):
-        (old / f"{name}.py").write_text(name)
-        (old / f"__pycache__/{name}.cpython-313.pyc").write_text(name)
-    os.link(old / "same.py", new / "same.py")
-    os.link(old / "shipped.py", new / "shipped.py")
-    (new / "changed.py").write_text("changed")
-    (new / "__pycache__").mkdir()
-    (new / "__pycache__/shipped.cpython-313.pyc").write_text("of the package")
-    share_bytecode(str(tmp_path / "new"), str(tmp_path / "old"))
-    assert sorted(os.listdir(new / "__pycache__")) == ["same.cpython-313.pyc", "shipped.cpython-313.pyc"]
-    assert os.path.samefile(new / "__pycache__/same.cpython-313.pyc", old / "__pycache__/same.cpython-313.pyc")
-    assert (new / "__pycache__/shipped.cpython-313.pyc").read_text() == "of the package"
+def test_packages() -> None:
+    names = ("Flask-3.1.0.dist-info", "typing_extensions-4.12.2.dist-info", "flask", "six-1.dist-info", "e\x1bvil-1.dist-info", "x/evil-1.dist-info")
+    paths = [f".venv/lib/python3.13/site-packages/{name}" for name in names]
+    assert packages([*paths, "vendor/other-1.dist-info"]) == {"flask": "3.1.0", "six": "1", "typing-extensions": "4.12.2"}
 
 
-def test_packages(tmp_path: Path) -> None:
-    for name in ("Flask-3.1.0.dist-info", "typing_extensions-4.12.2.dist-info", "flask", "six-1.dist-info"):
-        (tmp_path / ".venv/lib/python3.13/site-packages" / name).mkdir(parents=True)
-    assert packages(str(tmp_path)) == {"flask": "3.1.0", "six": "1", "typing-extensions": "4.12.2"}
+@pytest.mark.parametrize(
+    ("python", "says"),
+    [
+        ("3.13.9", ""),
+        ("", ""),
+        ("3.11.2", "was built for Python 3.11, and this host has 3.13, so it cannot start.\nNext: check out revision abc and deploy it"),
+    ],
+)
+def test_a_release_for_a_python_that_is_gone(plan: Plan, python: str, says: str) -> None:
+    """After an upgrade of Debian the link leads to the new version."""
+    release(plan, OLD, python=python, revision="abc")
+    assert says in python_gone(plan.app, OLD)
+    assert bool(python_gone(plan.app, OLD)) is bool(says)
+
+
+def test_a_release_whose_python_was_removed(plan: Plan) -> None:
+    release(plan, OLD)
+    os.unlink(build_module.SYSTEM_PYTHON)
+    assert "was built for Python 3.13, and this host has it no more" in python_gone(plan.app, OLD)
 
 
 @pytest.mark.usefixtures("umask")
-def test_build(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_build(plan: Plan, tmp_path: Path, box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     owners: list[tuple[int, int]] = []
-    monkeypatch.setattr(os, "fchown", lambda _handle, user, group: owners.append((user, group)))
-    app, whole = plan.app, replace(plan, shared=("uploads", "var/data"), story={"revision": "abc"})
-    files = {"wsgi.py": "app = 1\n", "requirements.txt": HASHED, "uploads/.keep": "", "var/data": "a file"}
-    assert build(whole, archive(tmp_path, files, mode=0o644), 1234, 1234) == []
+    chown = os.fchown
+    monkeypatch.setattr(os, "fchown", lambda handle, user, group: owners.append((user, group)) if user == 1234 else chown(handle, user, group))
+    app = plan.app
+    files = {"wsgi.py": "app = 1\n", "requirements.txt": HASHED, "uploads/.keep": "", "var/data": "a file", "web/css/site.css": "", "web/.env": ""}
+    path = archive(tmp_path, files, mode=0o600)
+    whole = replace(plan, digest=digest(path), shared=("uploads", "var/data"), static={"/static": "web"}, story={"revision": "abc"})
+    assert build(replace(whole, build_environment={"UV_INDEX": "x"}), path, 1234, 0) == []
     root = Path(app.release(NEW))
     assert app.complete() == [NEW]
     assert find(whole) == NEW
-    assert {key: app.story(NEW)[key] for key in ("id", "app", "revision", "reproducible", "packages")} == {
+    assert {key: app.story(NEW)[key] for key in ("id", "app", "revision", "reproducible", "packages", "python")} == {
         "id": NEW,
         "app": "hello",
         "revision": "abc",
         "reproducible": True,
-        "packages": {"gunicorn": "23.0.0"},
+        "packages": {"gunicorn": "24.1.0"},
+        "python": "3.13.5",
+    }
+    assert {key: box.environment[key] for key in ("UV_INDEX", "UV_LINK_MODE", "UV_CACHE_DIR")} == {
+        "UV_INDEX": "x",
+        "UV_LINK_MODE": "copy",
+        "UV_CACHE_DIR": app.cache,
     }
     assert [os.readlink(root / name) for name in whole.shared] == [f"{app.shared}/uploads", f"{app.shared}/var/data"]
-    assert owners.count((1234, 1234)) == 3, "uploads, var and the file var/data"
+    assert owners.count((1234, 0)) == 3, "uploads, var and the file var/data"
     assert Path(f"{app.shared}/var/data").read_text() == "a file"
-    assert oct(os.stat(app.environment(NEW)).st_mode & 0o777) == "0o600"
+    private = [app.environment(NEW), app.archive(NEW)]
+    assert [oct(os.stat(path).st_mode & 0o777) for path in private] == ["0o600"] * 2
+    assert oct(os.stat(os.path.dirname(app.environment(NEW))).st_mode & 0o777) == "0o750"
     assert (root / "__pycache__").is_dir()
-    modes = {path: path.lstat().st_mode for path in root.rglob("*") if not path.is_symlink()}
-    assert [path for path, mode in modes.items() if mode & 0o022 or not mode & 0o004] == []
+    modes = {str(path.relative_to(root)): stat.S_IMODE(path.lstat().st_mode) for path in root.rglob("*") if not path.is_symlink()}
+    assert [path for path, mode in modes.items() if mode & 0o027 and not path.startswith((".static", "web", "var"))] == []
+    assert {path: oct(mode) for path, mode in modes.items() if path.startswith("web")} == {
+        "web": "0o755",
+        "web/css": "0o755",
+        "web/css/site.css": "0o644",
+        "web/.env": "0o640",
+    }
+    assert (oct(modes["release.json"]), oct(stat.S_IMODE(root.stat().st_mode))) == ("0o640", "0o751")
+    assert {path.stat().st_mtime for path in (root / "wsgi.py", root / "web/css/site.css")} == {1767312000.0}
+
+
+def test_a_second_release_shares_its_packages_with_the_first(plan: Plan, tmp_path: Path) -> None:
+    make(replace(plan, identifier=OLD), archive(tmp_path, {"requirements.txt": HASHED, "wsgi.py": "1"}))
+    make(plan, archive(tmp_path, {"requirements.txt": HASHED, "wsgi.py": "2"}))
+    for name in ("package.py", "__pycache__/package.*.pyc"):
+        [old], [new] = (list(Path(plan.app.release(one)).glob(f".venv/lib/python3.13/site-packages/{name}")) for one in (OLD, NEW))
+        assert old.samefile(new)
+    assert (Path(plan.app.release(NEW)) / "wsgi.py").stat().st_nlink == 1
 
 
 def test_build_without_hashes_warns(plan: Plan, tmp_path: Path) -> None:
-    [warning] = build(plan, archive(tmp_path, {"requirements.txt": "gunicorn"}), 0, 0)
+    [warning] = make(plan, archive(tmp_path, {"requirements.txt": "gunicorn"}))
     assert "requirements.txt has no hashes, so this deploy is not reproducible" in warning
 
 
 @pytest.mark.parametrize(
-    ("files", "uv", "message"),
+    ("package", "config", "warning"),
     [
-        ({"wsgi.py": ""}, "23.0.0", "requirements.txt is not in the archive; is the file ignored by git?"),
-        ({"requirements.txt": "broken"}, "23.0.0", "uv says:\nno such package: broken"),
-        ({"requirements.txt": HASHED}, "22.0.0", "brings gunicorn 22.0.0, which has known request-smuggling holes"),
-        ({"requirements.txt": HASHED}, "", "brings no gunicorn"),
+        ("gunicorn-23.0.0", {"max_requests": 1000}, "gunicorn 23.0.0 loses about one request each time that 'max_requests'"),
+        ("gunicorn-24.0.0", {"max_requests": 1000}, "Lock gunicorn>=24.1"),
+        ("gunicorn-24.1.0", {"max_requests": 1000}, ""),
+        ("gunicorn-23.0.0", {"max_requests": 0}, ""),
+        ("gunicorn-24.1.0", {"module": "wsgi:app"}, ""),
+        (
+            "gunicorn-24.1.0",
+            {"module": "shop.wsgi:app"},
+            "installs no 'shop', and the source has none at its top. It is in src/, from which nothing is imported",
+        ),
+        ("gunicorn-24.1.0", {"module": "other:app"}, "It is not in the archive either"),
     ],
 )
-def test_a_failed_build_leaves_nothing_behind(plan: Plan, tmp_path: Path, files: dict[str, str], uv: str, message: str) -> None:
-    package = UV.format(python=sys.executable, version=uv) if uv else UV.replace("gunicorn-", "flask-").format(python=sys.executable, version="3.0")
-    Path(plan.uv).write_text(package)
+def test_build_warns(plan: Plan, tmp_path: Path, package: str, config: dict[str, Any], warning: str) -> None:
+    write_uv(plan, package)
+    warnings = make(replace(plan, config=config), archive(tmp_path, {"requirements.txt": HASHED, "wsgi.py": "", "src/shop/__init__.py": ""}))
+    assert [warning in one for one in warnings] == ([True] if warning else [])
+
+
+def test_a_project_that_is_found_by_a_path_of_its_own_is_no_reason_to_warn(plan: Plan, tmp_path: Path) -> None:
+    write_uv(plan, more="touch .venv/lib/python3.13/site-packages/__editable__.shop-1.pth")
+    files = {"requirements.txt": HASHED, "src/shop/__init__.py": ""}
+    assert make(replace(plan, config={"module": "shop:app"}), archive(tmp_path, files)) == []
+    assert make(replace(plan, identifier=NEWEST, config={"module": "shop:app"}, environment='PYTHONPATH="src"\n'), archive(tmp_path, files)) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "package", "more", "message"),
+    [
+        ({"wsgi.py": ""}, "gunicorn-24.1.0", ":", "requirements.txt is not in the archive; is the file ignored by git?"),
+        ({"requirements.txt": "broken"}, "gunicorn-24.1.0", ":", "uv says:\nno such package: broken"),
+        ({"requirements.txt": HASHED}, "gunicorn-22.0.0", ":", "brings gunicorn 22.0.0, which has known request-smuggling holes"),
+        ({"requirements.txt": HASHED}, "flask-3.0", ":", "brings no gunicorn"),
+        ({"requirements.txt": HASHED}, "gunicorn-24.1.0", "mkfifo .venv/pipe", ".venv/pipe is a device, a pipe or a socket"),
+        ({"requirements.txt": HASHED}, "gunicorn-24.1.0", "ln requirements.txt .venv/link", ".venv/link is a hard link"),
+        ({"requirements.txt": HASHED}, "gunicorn-24.1.0", "ln -s /etc .static", "has made .static, which is Plainstack's own"),
+        ({"requirements.txt": HASHED}, "gunicorn-24.1.0", "echo {{}} > release.json", "has made release.json"),
+        ({"requirements.txt": HASHED}, "gunicorn-24.1.0", "rm .venv/pyvenv.cfg; ln -s /etc/passwd .venv/pyvenv.cfg", "has changed .venv/pyvenv.cfg"),
+        ({"requirements.txt": HASHED}, "gunicorn-24.1.0", "rm -r web; ln -s /etc web", "'web' in 'static' leads out of the release"),
+    ],
+)
+def test_a_failed_build_leaves_nothing_behind(plan: Plan, tmp_path: Path, files: dict[str, str], package: str, more: str, message: str) -> None:
+    write_uv(plan, package, more.replace("{{}}", "{}"))
     release(plan, OLD, live=True)
     with pytest.raises(BuildError) as error:
-        build(plan, archive(tmp_path, files), 0, 0)
+        make(replace(plan, static={"/static": "web"}), archive(tmp_path, {**files, "web/x": ""}))
     assert message in str(error.value)
     assert (os.listdir(plan.app.releases), os.listdir(plan.app.settings)) == ([OLD], [OLD])
 
 
-@pytest.mark.parametrize("breaks", ["write", "make_directory", "share_bytecode", "publish"])
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        (Outcome("oom-kill", ""), "could not be built from requirements.txt: the build was killed because the server has no memory left"),
+        (Outcome("exit-code", "error: Git executable not found."), "comes from git, and the server has no git.\nuv says:"),
+        (Outcome("exit-code", "a new error"), "from requirements.txt.\nuv says:\na new error\nWhere it is set: 'requirements'"),
+    ],
+)
+def test_a_failed_build_says_why(plan: Plan, tmp_path: Path, box: Sandbox, outcome: Outcome, words: str) -> None:
+    box.outcome = outcome
+    with pytest.raises(BuildError) as error:
+        make(plan, archive(tmp_path, {"requirements.txt": HASHED}))
+    assert words in str(error.value)
+
+
+def test_a_build_that_fills_a_disk_names_it(plan: Plan, tmp_path: Path, box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    box.outcome = Outcome("exit-code", "error: Failed to extract\n  cause: No space left on device (os error 28)")
+    monkeypatch.setattr(build_module, "FULL", 1 << 62)
+    with pytest.raises(BuildError, match=r"uv says: cause: No space left on device \(os error 28\) \(full: the file system of /"):
+        make(plan, archive(tmp_path, {"requirements.txt": HASHED}))
+
+
+@pytest.mark.parametrize("most", [0, 1 << 30])
+def test_the_cache_does_not_grow_without_end(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    monkeypatch.setattr(build_module, "LEAST_CACHE", most)
+    os.makedirs(plan.app.cache)
+    Path(plan.app.cache, "wheel").write_bytes(b"x" * 50_000)
+    make(plan, archive(tmp_path, {"requirements.txt": HASHED}))
+    assert os.path.exists(plan.app.cache) is (most > 0)
+
+
+@pytest.mark.parametrize("breaks", ["write", "make_directory", "unpack", "publish"])
 def test_a_full_disk_leaves_nothing_behind(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, breaks: str) -> None:
     """Wherever it is noticed; the error says what to do."""
     release(plan, OLD, live=True)
     monkeypatch.setattr(build_module, breaks, full)
     with pytest.raises(BuildError, match=r"could not be written: \[Errno 28\] No space left on device\. Nothing half-built is left(?s:.*)df -h"):
-        build(plan, archive(tmp_path, {"requirements.txt": HASHED}), 0, 0)
+        make(plan, archive(tmp_path, {"requirements.txt": HASHED}))
     assert (os.listdir(plan.app.releases), os.listdir(plan.app.settings)) == ([OLD], [OLD])
 
 
@@ -322,13 +487,21 @@ def test_an_interrupted_build_leaves_nothing_behind(plan: Plan, tmp_path: Path, 
     def interrupt(*_arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(build_module, "share_bytecode", interrupt)
+    monkeypatch.setattr(build_module, "publish", interrupt)
     release(plan, OLD)
     before = os.umask(0o022)
     with pytest.raises(KeyboardInterrupt):
-        build(plan, archive(tmp_path, {"requirements.txt": HASHED}), 0, 0)
+        make(plan, archive(tmp_path, {"requirements.txt": HASHED}))
     assert (os.listdir(plan.app.releases), os.listdir(plan.app.settings)) == ([OLD], [OLD])
     assert os.umask(before) == 0o022
+
+
+def test_a_marker_that_an_interrupted_build_has_planted_counts_for_nothing(plan: Plan) -> None:
+    release(plan, OLD)
+    release(plan, NEW)
+    os.unlink(plan.app.marker(NEW))
+    os.symlink(plan.app.marker(OLD), plan.app.marker(NEW))
+    assert plan.app.complete() == [OLD]
 
 
 def test_a_static_directory_that_git_ignores_is_an_error(plan: Plan) -> None:

@@ -245,6 +245,7 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         "module": "wsgi:app",
         "domains": ["hello.example.com"],
         "python": "system",
+        "build": "source",
         "requirements": "requirements.txt",
         "env": {},
         "secrets": {},

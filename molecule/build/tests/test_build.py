@@ -11,6 +11,7 @@ from testinfra.host import Host
 
 INVENTORY = Path(__file__).parents[2] / "inventory"
 APPS = ("app-hashed", "app-uvlock", "app-pylock", "app-loose")
+EVERY = (*APPS, "app-hostile")
 
 
 def release(host: Host, app: str) -> str:
@@ -40,13 +41,57 @@ def test_story_tells_what_was_installed(host: Host, app: str) -> None:
     assert told["id"] == release(host, app).rsplit("/", 1)[1]
 
 
-@pytest.mark.parametrize("app", APPS)
-def test_everybody_can_read_and_only_root_can_write(host: Host, app: str) -> None:
+@pytest.mark.parametrize("app", EVERY)
+def test_root_and_the_app_can_read_and_only_root_can_write(host: Host, app: str) -> None:
     path = release(host, app)
-    assert host.check_output("find %s ! -user root -o ! -group root -o -perm /022 ! -type l", path) == ""
-    assert host.check_output("find %s ! -type l ! -perm -004", path) == ""
-    assert host.run("runuser -u www-data -- cat %s/wsgi.py", path).rc == 0
+    assert host.check_output("find %s ! -user root -o -perm /6022 ! -type l", path) == ""
+    assert host.check_output("find %s -mindepth 1 -perm /007 ! -type l ! -path '*/uploads'", path) == ""
+    assert host.check_output("find %s -mindepth 1 ! -type l ! -group %s ! -path '*/uploads' ! -name .archive.tar.gz", path, app) == ""
+    assert host.run("runuser -u %s -- cat %s/requirements.txt %s/release.json %s/pyproject.toml", app, path, path, path).stdout
     assert host.run("runuser -u %s -- touch %s/written", app, path).rc != 0
+    for name in ("requirements.txt", "release.json", ".archive.tar.gz", ".venv/pyvenv.cfg"):
+        assert host.run("runuser -u www-data -- cat %s/%s", path, name).rc != 0
+    assert host.run("runuser -u www-data -- ls %s /srv/%s /etc/plainstack/%s", path, app, app).stdout == ""
+
+
+def test_nothing_of_a_package_runs_as_root_or_reaches_what_is_not_its_own(host: Host) -> None:
+    """A build backend and a .pth file that try everything; see hostile/evil.py."""
+    path = release(host, "app-hostile")
+    found = host.check_output("cat %s/attack-*.json", path).replace("}{", "}\n{").splitlines()
+    assert found, "the hostile build backend was not run"
+    builder = int(host.check_output("id -u plainstack-build"))
+    for attack in map(json.loads, found):
+        status = attack.pop("status")
+        assert {name: value for name, value in status.items() if name.startswith("Cap") and int(value, 16)} == {}
+        assert status["NoNewPrivs"] == "1"
+        assert attack == {
+            "uid": builder,
+            "written": [],
+            "listed": [],
+            "linked": [],
+            "unix socket": False,
+            "set-uid": False,
+            "secret": True,
+            "processes": [],
+        }
+
+
+def test_nothing_of_a_build_is_left(host: Host) -> None:
+    """No process, no file with the credentials of the index, and no link of the package's that root followed."""
+    assert host.run("pgrep -u plainstack-build").rc != 0
+    assert host.run("pgrep -f 'sleep 753[1]'").rc != 0
+    assert host.check_output("ls /run | grep plainstack-build || :") == ""
+    assert host.run("grep -r swordfish /srv /etc/plainstack /var/log/plainstack /run/plainstack /etc/systemd").stdout == ""
+    assert host.run("journalctl --no-pager | grep -q swordfish").rc != 0
+    shadow = host.file("/etc/shadow")
+    assert (shadow.user, shadow.group, shadow.mode) == ("root", "shadow", 0o640)
+    assert (
+        host.check_output("find / -xdev -name evil -newer /opt/plainstack/uv.txt ! -path '/proc/*' ! -path '/var/cache/plainstack/build/app-hostile/*'") == ""
+    )
+
+
+def test_each_app_has_its_own_cache(host: Host) -> None:
+    assert host.check_output("stat -c '%U %a' /var/cache/plainstack/build/*").splitlines() == ["plainstack-build 700"] * len(EVERY)
 
 
 @pytest.mark.parametrize("app", APPS)

@@ -171,7 +171,8 @@ def test_the_app_is_confined(host: Host) -> None:
 
 def test_a_release_is_read_only_for_the_app(host: Host) -> None:
     release = f"/srv/hello/releases/{live(host, 'hello')}"
-    assert host.check_output("find %s ! -user root -o ! -group root -o -perm /022 ! -type l", release) == ""
+    assert host.check_output("find %s ! -user root -o -perm /022 ! -type l", release) == ""
+    assert host.run("runuser -u www-data -- cat %s/wsgi.py %s/release.json", release, release).stdout == ""
     assert host.check_output("head -1 %s/.venv/bin/gunicorn", release) == f"#!{release}/.venv/bin/python"
 
 

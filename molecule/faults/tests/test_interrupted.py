@@ -38,7 +38,7 @@ def _wait_at_import(site: Site, _vm: Vm, go: str) -> None:
 PHASES = {
     # uv waits for the lock of its cache, as it would for a slow disk or a slow index
     "build": Phase(
-        lambda _site, vm, _go: vm.do("systemd-run --quiet --unit=hold flock --exclusive /var/cache/plainstack/uv/.lock sleep 300"),
+        lambda _site, vm, _go: vm.do("systemd-run --quiet --unit=hold flock --exclusive /var/cache/plainstack/build/hello/.lock sleep 300"),
         "pgrep --full 'uv (venv|pip)' && for release in /srv/hello/releases/*; do test -e $release/release.json || exit 0; done; false",
         "systemctl stop hold 2>/dev/null || :",
     ),
