@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.plainstack.web.plugins.module_utils import requirements
 from ansible_collections.plainstack.web.plugins.module_utils.archive import RESERVED
 from ansible_collections.plainstack.web.plugins.module_utils.static import hidden
 
@@ -483,6 +484,8 @@ def _check_files(app: Mapping[str, Any], where: str) -> list[str]:
     if app["requirements"]:
         if not os.path.isfile(os.path.join(source, app["requirements"])):
             problems.append(f"{where}: the requirements '{app['requirements']}' are not a file in {source}.")
+        else:
+            problems += [f"{where}: {problem}" for problem in requirements.problems(source, app["requirements"])]
     elif not any(os.path.isfile(os.path.join(source, lock)) for lock in LOCKS):
         problems.append(f"{where}: {source} has no {', '.join(LOCKS[:-1])} or {LOCKS[-1]}; add one, or set 'requirements'.")
     for directory in app["static"].values():

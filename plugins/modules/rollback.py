@@ -78,6 +78,7 @@ import contextlib
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.plainstack.web.plugins.module_utils.build import python_gone
 from ansible_collections.plainstack.web.plugins.module_utils.health import Health
 from ansible_collections.plainstack.web.plugins.module_utils.instance import Work, look, start
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
@@ -128,6 +129,8 @@ def main() -> None:
             live = app.live_id()
             # A rollback of a run that was killed may have ended while this one waited: it must not be done once more
             target = live if live == asked else target_of(module, app)
+            if gone := python_gone(app, target):
+                module.fail_json(msg=f"{gone}\nNothing was touched.")
             story = app.story(target)
             config = story.get("config", {})
             if not module.check_mode:

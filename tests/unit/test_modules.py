@@ -95,6 +95,17 @@ def test_a_host_without_releases(run: Run) -> None:
     assert "the last first:\n  none\n" in run(rollback)["msg"]
 
 
+def test_a_rollback_to_a_release_for_a_python_that_is_gone(app: LocalApp, host: Systemd, run: Run) -> None:
+    """It says so before anything is started, instead of calling the app broken."""
+    app.note(OLD, python="3.2.1")
+    result = run(rollback)
+    assert (
+        f"{OLD} was built for Python 3.2, and this host has it no more, so it cannot start.\nNext: check out revision 0123456789ab and deploy" in result["msg"]
+    )
+    assert result["msg"].endswith("Nothing was touched.")
+    assert running(app) == [NEW]
+
+
 def test_a_rollback_to_what_does_not_start(app: LocalApp, host: Systemd, run: Run, own: Answers) -> None:
     own.wrong = ["answered 500"]
     result = run(rollback)
