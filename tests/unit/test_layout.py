@@ -185,7 +185,7 @@ def test_facts_are_added_and_removed(app: App) -> None:
     release(app, NEW, digest="x", pending={"event": "deploy"}, verdict="bad")
     app.note(NEW, sequence=1, pending=None, reason=None, verdict="good")
     assert app.story(NEW) == {"digest": "x", "sequence": 1, "verdict": "good"}
-    assert mode(app.marker(NEW)) == "0o644"
+    assert mode(app.marker(NEW)) == "0o640"
     app.note(NEW)
     assert app.story(NEW) == {"digest": "x", "sequence": 1, "verdict": "good"}
 

@@ -219,7 +219,7 @@ class World:
             os.makedirs(path)
         write(app.environment(identifier), plan.environment)
         self.effect()
-        write(app.marker(identifier), json.dumps({"digest": plan.digest, "config": plan.config, "python": plan.python}))
+        write(app.marker(identifier), json.dumps({"digest": plan.digest, "config": plan.config}))
 
     def deploy(self, source: str, seconds: float, keep: int, elsewhere: str = "") -> None:
         """What deploy.yml does with one app on one host.
