@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.plainstack.web.plugins.module_utils.environment import encode, render
+from ansible_collections.plainstack.web.plugins.module_utils.environment import encode, refused, render, too_much
 
 INLINE = 256 * 1024  # bytes of an archive that goes along with the first question; a larger one is sent once it is known to be needed
 
@@ -18,9 +18,15 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The module's result; the archive's copy on the host is removed in any case."""
-        super().run(tmp, task_vars)
+        result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
-        arguments["environment"] = encode(render(arguments.get("environment") or {}))
+        environment = arguments.get("environment") or {}
+        wrong = [f"{name!r} {why}" for name, why in refused(environment)]
+        wrong += [f"the variables {why}" for why in [too_much(environment.items())] if why]
+        if wrong:
+            where = "Where it is set: 'release_environment' of the role, or 'environment' of the module."
+            return {**result, "failed": True, "msg": "\n".join([f"{arguments['app']}: the environment cannot be that of a service.", *wrong, where])}
+        arguments["environment"] = encode(render(environment))
         arguments["build_environment"] = encode(json.dumps(arguments.get("build_environment") or {}))
         if os.path.getsize(arguments["archive"]) <= INLINE:
             with open(arguments["archive"], "rb") as stream:

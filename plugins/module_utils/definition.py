@@ -16,13 +16,13 @@ from typing import Any
 
 from ansible_collections.plainstack.web.plugins.module_utils import requirements
 from ansible_collections.plainstack.web.plugins.module_utils.archive import RESERVED
+from ansible_collections.plainstack.web.plugins.module_utils.environment import NOT_TEXT, code_point, refused, too_much
 from ansible_collections.plainstack.web.plugins.module_utils.static import hidden
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,29}[a-z0-9]")
 MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DOMAIN = re.compile(rf"({LABEL}\.)+(?![0-9]+$){LABEL}")
-VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Both with fewer digits than would overflow in nginx, or in systemd, which then leaves the setting out
 SIZE = re.compile(r"[1-9][0-9]{0,11}[km]?")
 MEMORY = re.compile(r"[1-9][0-9]{0,6}[KMGT]|[1-9][0-9]?%|100%|infinity")
@@ -33,17 +33,10 @@ URL_PREFIX = re.compile(rf"(/{SEGMENT}[A-Za-z0-9._~-]+)+")
 URL_PATH = re.compile(rf"(/{SEGMENT}([A-Za-z0-9._~-]|{ENCODED})*)+(\?([A-Za-z0-9._~/&=-]|{ENCODED})*)?")
 # Where the site has its own page
 OF_THE_SITE = "/.plainstack"
-# Python's text may have what no UTF-8 has (half a surrogate pair) and what systemd refuses (noncharacters)
-NOT_TEXT = re.compile("[\ud800-\udfff\ufdd0-\ufdef" + "".join(f"{chr(plane << 16 | 0xFFFE)}{chr(plane << 16 | 0xFFFF)}" for plane in range(17)) + "]")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-LONGEST_VARIABLE = 128 * 1024 - 1  # bytes of NAME=value, as Linux takes them (execve(2))
-VARIABLES = 1000  # systemd 257 hangs for minutes over 20,000
-ENVIRONMENT = 1024 * 1024  # bytes of all; Linux takes 2 MiB with the arguments, and the app has programs of its own to run
 LONGEST_PATH = 1024  # of a URL
 LONGEST_NAME = 1024  # bytes of a path in the source; with /srv/<app>/releases/<id> before it Linux takes 4096
 LONGEST_COMMAND = 64 * 1024
-# With these systemd tells a service about its sockets and how to report to it
-OF_SYSTEMD = ("LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_", "MAINPID")
 MOUNT = re.compile(rf"/|{URL_PREFIX.pattern}")
 BALANCE = re.compile("least_conn|hash|cookie")
 BUILD = re.compile("source|wheels")
@@ -274,10 +267,6 @@ def _inside(path: str) -> bool:
     return path not in (".", "..") and not path.startswith(("/", "../"))
 
 
-def _code(character: str) -> str:
-    return f"U+{ord(character):04X}"
-
-
 def _texts(value: Any) -> Iterator[str]:
     """The texts of the value of a key."""
     if isinstance(value, str):
@@ -295,7 +284,7 @@ def _odd(text: str, lines: bool = False) -> str:
     :param lines: whether the text may have several lines.
     """
     found = NOT_TEXT.search(text) or CONTROL.search(text.replace("\n", "").replace("\t", "") if lines else text)
-    return _code(found[0]) if found else ""
+    return code_point(found[0]) if found else ""
 
 
 def _elements(key: str, value: Any, where: str) -> list[str]:
@@ -347,47 +336,16 @@ def _check_types(app: Mapping[str, Any], where: str) -> list[str]:
     return problems
 
 
-def _check_value(value: Any, name: str) -> str:
-    """Why a value cannot be that of an environment variable, without the value; empty when it can. systemd and Linux decide."""
-    if isinstance(value, Unresolved):
-        return value.reason
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return "must be text or a number; quote true, false, null and dates."
-    text = str(value)
-    if "\0" in text:
-        return "has a NUL byte, which no environment can have."
-    if found := NOT_TEXT.search(text):
-        return f"has the character {_code(found[0])}, which is not text, and systemd refuses it; is it binary data? Encode it, as Base64 for example."
-    if (size := len(f"{name}={text}".encode())) > LONGEST_VARIABLE:
-        return f"has {size} bytes with its name; Linux takes at most {LONGEST_VARIABLE}. Put it into a file of the app."
-    return ""
-
-
 def _check_environment(app: Mapping[str, Any], where: str) -> list[str]:
     """No message has a value: what is in `env` by mistake is a secret, too."""
+    given = {key: app[key] for key in PRIVATE if isinstance(app.get(key), Mapping)}
     problems = []
-    size = 0
-    variables = {key: app[key] for key in PRIVATE if isinstance(app.get(key), Mapping)}
-    for key, found in variables.items():
-        for name, value in found.items():
-            shown = str(name).partition("=")[0]  # in `TOKEN=abc: ` the secret is in the name
-            if not isinstance(name, str) or not VARIABLE.fullmatch(name):
-                problems.append(f"{where}: {shown!r} in '{key}' is not a name for an environment variable.")
-            elif name.startswith("PLAINSTACK_"):
-                problems.append(f"{where}: '{name}' in '{key}': names that begin with PLAINSTACK_ are set by Plainstack.")
-            elif name.startswith(OF_SYSTEMD):
-                problems.append(f"{where}: '{name}' in '{key}' is a name that systemd sets; with another value the app would not find its socket.")
-            if reason := _check_value(value, shown):
-                problems.append(f"{where}: {shown!r} in '{key}' {reason}")
-            else:
-                size += len(f"{name}={value}".encode(errors="replace"))
-    if (count := sum(map(len, variables.values()))) > VARIABLES:
-        problems.append(f"{where}: 'env' and 'secrets' have {count} variables together; they must have at most {VARIABLES}.")
-    if size > ENVIRONMENT:
-        problems.append(
-            f"{where}: 'env' and 'secrets' have {size} bytes together; they must have at most {ENVIRONMENT}. Put large values into files of the app."
-        )
-    problems += [f"{where}: '{name}' is in both 'env' and 'secrets'." for name in variables.get("env", {}) if name in variables.get("secrets", {})]
+    for key, variables in given.items():
+        problems += [f"{where}: {name!r} in '{key}' {value.reason}" for name, value in variables.items() if isinstance(value, Unresolved)]
+        problems += [f"{where}: {name!r} in '{key}' {why}" for name, why in refused(variables) if not isinstance(variables.get(name), Unresolved)]
+    if why := too_much([pair for variables in given.values() for pair in variables.items()]):
+        problems.append(f"{where}: 'env' and 'secrets' {why}")
+    problems += [f"{where}: '{name}' is in both 'env' and 'secrets'." for name in given.get("env", {}) if name in given.get("secrets", {})]
     return problems
 
 

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.environment import EnvironmentTextError, parse, render
+from ansible_collections.plainstack.web.plugins.module_utils.environment import EnvironmentTextError, parse, refused, render, too_much
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -58,3 +58,14 @@ def test_what_is_not_as_it_is_written_is_refused(text: str) -> None:
     with pytest.raises(EnvironmentTextError) as error:
         parse(text)
     assert str(error.value) == "it is not as Plainstack writes it"
+
+
+def test_what_a_service_cannot_have_is_told_without_its_value() -> None:
+    """The role `release` alone has no other check."""
+    assert refused({"A": "swordfish\ufffe", "B=swordfish": 1, "NOTIFY_SOCKET": "", "C": [1], "D": 0.5}) == [
+        ("A", "has the character U+FFFE, which is not text, and systemd refuses it; is it binary data? Encode it, as Base64 for example."),
+        ("B", "is not a name for an environment variable."),
+        ("NOTIFY_SOCKET", "has a name that systemd sets; with another value the app would not find its socket."),
+        ("C", "must be text or a number; quote true, false, null and dates."),
+    ]
+    assert too_much([("A", "x" * 1024 * 1024)]) == "have 1048578 bytes together; they must have at most 1048576. Put large values into files of the app."

@@ -11,7 +11,7 @@ import pytest
 from support import Request, name_of, ports
 from testinfra.host import Host
 
-SECRET = 'it\'s "quoted" $HOME %n \\ #hash `tick`\nand a second line '
+SECRET = 'it\'s "quoted" $HOME %n \\ #hash `tick` {{ 7 * 7 }} {% x %} {# y\nand a second line '
 
 
 @pytest.fixture
