@@ -17,13 +17,14 @@ from vm import IN_FLIGHT, Mend, Served, Serving, Tidy, Vm
 class Fault:
     """How a release is broken, and words that the error must have besides those that every error has.
 
-    `kept`: it was built and is nothing to go back to, but the same command goes on with it.
+    `kept`: it was built and is nothing to go back to, but the same command goes on with it. `start_timeout` is the app's.
     """
 
     break_: Callable[[Site], object]
     words: list[str]
     where: str = "Where it is set"
     kept: bool = False
+    start_timeout: int = 4
 
 
 def _edit(name: str, old: str, new: str) -> Callable[[Site], object]:
@@ -54,6 +55,11 @@ FAULTS = {
         _after_import("raise ValueError('broken on purpose')"), ["did not become healthy", "its process ended while starting", "ValueError: broken on purpose"]
     ),
     "wrong health": Fault(_edit("hello/views.py", 'return "ok", 200, text', 'return "not well", 500, text'), ["/healthz answered 500 within 4 s"]),
+    "refuses, without an end and with an escape sequence": Fault(
+        _edit("hello/views.py", 'return "ok", 200, text', r'print("\x1b[2Jgone", flush=True); return iter(lambda: "x" * 65536, None), 403, text'),
+        ["/healthz of hello.test answered 403 for 5 s. It must answer without a login", r"\x1b[2Jgone"],
+        start_timeout=60,
+    ),
     "hangs": Fault(_edit("hello/views.py", '"""Whether this process', 'time.sleep(100)\n    """Whether this process'), ["/healthz gave no answer"]),
     "wrong module": Fault(lambda site: site.app.update(module="nowhere:app"), ["No module named 'nowhere'"]),
     "needs a variable": Fault(_after_import("__import__('os').environ['DATABASE_URL']"), ["KeyError: 'DATABASE_URL'"]),
@@ -79,9 +85,11 @@ def answered(visitors: Load) -> set[str]:
 def test_broken_release_gets_no_traffic(vm: Vm, site: Site, served: Served, tidy: Tidy, mend: Mend, name: str) -> None:
     before, fault = vm.look(), FAULTS[name]
     fault.break_(site)
-    site.app["start_timeout"] = 4
+    site.app["start_timeout"] = fault.start_timeout
     with served() as visitors:
-        check_message(site.deploy(), *fault.words, "still serves", fault.where, "Next: ")
+        run = site.deploy()
+    check_message(run, *fault.words, "still serves", fault.where, "Next: ")
+    assert "\x1b" not in run.output
     assert answered(visitors) == {before.live}
     after = tidy()
     assert after.live == before.live
