@@ -130,7 +130,7 @@ from ansible_collections.plainstack.web.plugins.module_utils import memory
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, read
 from ansible_collections.plainstack.web.plugins.module_utils.lock import Holder, LockError, acquire, release
 from ansible_collections.plainstack.web.plugins.module_utils.places import SITES, taken
-from ansible_collections.plainstack.web.plugins.module_utils.preflight import Host, Needs, problems
+from ansible_collections.plainstack.web.plugins.module_utils.preflight import WEB_SERVER, Host, Needs, problems
 
 
 def listeners() -> dict[int, str]:
@@ -140,8 +140,10 @@ def listeners() -> dict[int, str]:
     listed = subprocess.run(["ss", "-ltnpH", "sport = :80 or sport = :443"], capture_output=True, text=True, check=False).stdout
     found = {}
     for line in listed.splitlines():
-        program = re.search(r'users:\(\("([^"]+)"', line)
-        found[int(line.split()[3].rsplit(":", 1)[1])] = program[1] if program else "another program"
+        programs = set(re.findall(r'"([^"]+)",pid=', line)) or {"another program"}
+        if programs == {"systemd"} and os.path.exists("/etc/systemd/system/nginx.socket"):
+            programs = {WEB_SERVER}  # the port is held for it
+        found[int(line.split()[3].rsplit(":", 1)[1])] = WEB_SERVER if WEB_SERVER in programs else min(programs)
     return found
 
 

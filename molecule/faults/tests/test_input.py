@@ -115,7 +115,7 @@ def test_full_disk(vm: Vm, site: Site, tidy: Tidy) -> None:
 
 
 def test_taken_port(vm: Vm, site: Site) -> None:
-    vm.do("systemctl stop nginx && systemd-run --quiet --unit=squatter python3 -m http.server 80")
+    vm.do("systemctl stop nginx.socket nginx.service && systemd-run --quiet --unit=squatter python3 -m http.server 80")
     try:
         run = site.deploy()
     finally:

@@ -145,3 +145,12 @@ def test_needrestart_leaves_nginx_and_the_apps_alone(host: Host) -> None:
     )
     ours = "nginx.service hello@20261122T104104Z-1f0c2d3e.service"
     assert host.check_output(f"perl -e '{script}' {ours} nginx-other.service getty@tty1.service").strip() == ours
+
+
+@pytest.mark.parametrize("end", ["systemctl stop nginx.service", "systemctl kill --kill-whom=main --signal=KILL nginx.service"], ids=["stopped", "killed"])
+def test_connections_wait_while_nginx_is_replaced(host: Host, https: Request, one: str, end: str) -> None:
+    """As an upgrade of its package, or the end of its memory, does it: the ports are systemd's."""
+    host.check_output(end)
+    assert [https(one, verify=False).status for _ in range(3)] == [200] * 3
+    listed = host.check_output("ss -ltnpH 'sport = :443'").splitlines()
+    assert [('"nginx"' in line and '"systemd"' in line) for line in listed] == [True] * len(listed)
