@@ -12,6 +12,7 @@ description:
     one, or where it came from another ACME server. Renewal is the job of certbot's own timer.
   - Before an order, each name is resolved and asked for, so that a wrong DNS record does not count against the rate limit of the ACME server.
   - A failure leaves what is there in use.
+  - One run at a time does so on a host; another one waits.
 author: Plainstack contributors
 options:
   certificates:
@@ -78,11 +79,13 @@ installed:
   type: bool
 """
 
+import contextlib
 import shutil
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.plainstack.web.plugins.module_utils.acme import Account, AcmeError, held, obtain, renewal_of, right_names, set_renewal
+from ansible_collections.plainstack.web.plugins.module_utils.lock import LockError, shared
 
 
 def main() -> None:
@@ -98,6 +101,12 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
+    alone = contextlib.ExitStack()
+    try:
+        if not module.check_mode:
+            alone.enter_context(shared("certificates"))  # of the host, whichever apps the runs are for; until this module ends
+    except LockError as error:
+        module.fail_json(msg=f"{error}.")
     account = Account(given["server"], given["email"], given["webroot"], given["ca"])
     obtained, adjusted, failed = [], [], []
     for wanted in given["certificates"]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.testing import patch_module_args
 from ansible_collections.plainstack.web.plugins.module_utils import lock
 from ansible_collections.plainstack.web.plugins.module_utils.layout import write
 from ansible_collections.plainstack.web.plugins.module_utils.lock import (
@@ -27,6 +28,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.lock import (
     shared,
     step,
 )
+from ansible_collections.plainstack.web.plugins.modules import certificate
 
 from tests.unit.fakes import LocalApp
 
@@ -226,6 +228,13 @@ def test_what_the_apps_share_is_worked_on_by_one_at_a_time(uptime: Uptime) -> No
     assert uptime.now - began == pytest.approx(SHARED, abs=1)
     with shared("configuration"), shared("certificates"):
         pass
+
+
+def test_certificates_are_ordered_by_one_run_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
+    given = {"certificates": [{"name": "hello", "domains": ["hello.example.com"]}], "server": "https://acme.example.com/dir", "webroot": "/nowhere"}
+    with shared("certificates"), patch_module_args(given), pytest.raises(SystemExit):
+        certificate.main()
+    assert "another run works on the certificates of this host" in json.loads(capsys.readouterr().out)["msg"]
 
 
 @pytest.mark.parametrize("take", [False, True])
