@@ -356,8 +356,8 @@ def build(plan: Plan, archive: str, uid: int, gid: int) -> list[str]:
         warnings = _check_gunicorn(plan, found) + _check_module(plan, sealed.paths)
         with open(archive, "rb") as source, open(app.archive(plan.identifier), "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as target:
             shutil.copyfileobj(source, target)
+        _publish(plan)  # first, so that no link of the release leads to what the app can change
         warnings += _link_shared(plan, uid, gid)
-        _publish(plan)
         for directory in (app.settings, os.path.dirname(app.environment(plan.identifier))):
             make_directory(directory, 0o750, 0, gid)
         write(app.environment(plan.identifier), plan.environment, 0o600)

@@ -59,8 +59,8 @@ class App:
 
     @property
     def hook(self) -> str:
-        """The command of a hook, while it runs."""
-        return f"{self.sockets}/hook"
+        """The command of a hook, while it runs. Not beside the sockets: systemd makes their directory with the first of them."""
+        return f"/run/plainstack-hook-{self.name}.environment"
 
     @property
     def history(self) -> str:

@@ -39,6 +39,10 @@ class LocalApp(App):
         return f"{self.base}/locks/{self.name}"
 
     @property
+    def hook(self) -> str:
+        return f"{self.base}/hook"
+
+    @property
     def history(self) -> str:
         return f"{self.base}/log/{self.name}.log"
 

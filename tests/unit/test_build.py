@@ -375,6 +375,24 @@ def test_build(plan: Plan, tmp_path: Path, box: Sandbox, monkeypatch: pytest.Mon
     assert {path.stat().st_mtime for path in (root / "wsgi.py", root / "web/css/site.css")} == {1767312000.0}
 
 
+@pytest.mark.usefixtures("box")
+def test_nothing_of_what_survives_releases_is_published(plan: Plan, tmp_path: Path) -> None:
+    """A static directory that is a link to a shared one: nginx gets the source's files, and root does not look at the app's."""
+    path = archive(tmp_path, {"requirements.txt": HASHED, "uploads/seed.txt": ""})
+    with tarfile.open(path) as old, tarfile.open(tmp_path / "linked.tar.gz", "w:gz") as new:
+        for entry in old:
+            new.addfile(entry, old.extractfile(entry))
+        link = tarfile.TarInfo("media")
+        link.type, link.linkname = tarfile.SYMTYPE, "uploads"
+        new.addfile(link)
+    path = str(tmp_path / "linked.tar.gz")
+    os.mkdir(f"{plan.app.shared}/uploads")
+    Path(f"{plan.app.shared}/uploads/private.txt").touch()
+    build(replace(plan, digest=digest(path), shared=("uploads",), static={"/media": "media"}), path, 0, 0)
+    assert os.listdir(f"{plan.app.release(NEW)}/.static/media") == ["seed.txt"]
+    assert os.listdir(f"{plan.app.release(NEW)}/media") == ["private.txt"]
+
+
 def test_a_second_release_shares_its_packages_with_the_first(plan: Plan, tmp_path: Path) -> None:
     make(replace(plan, identifier=OLD), archive(tmp_path, {"requirements.txt": HASHED, "wsgi.py": "1"}))
     make(plan, archive(tmp_path, {"requirements.txt": HASHED, "wsgi.py": "2"}))

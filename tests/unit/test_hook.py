@@ -46,10 +46,10 @@ After=postgresql.service
 """
 SYSTEMD_RUN = """#!/bin/sh
 printf '%s\\n' "$@" > {directory}/arguments
-stat --format=%a {directory}/run/hook > {directory}/mode
+stat --format=%a {directory}/hook > {directory}/mode
 for last; do :; done
 set -a
-. {directory}/run/hook
+. {directory}/hook
 exec sh -c "$(printf %s "$last" | sed 's/[$][$]/$/g')" < /dev/stdin
 """
 SETTINGS = [
