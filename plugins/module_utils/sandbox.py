@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from ansible_collections.plainstack.web.plugins.module_utils import memory, systemd
 from ansible_collections.plainstack.web.plugins.module_utils.environment import render
-from ansible_collections.plainstack.web.plugins.module_utils.layout import App, write
+from ansible_collections.plainstack.web.plugins.module_utils.layout import APPS, App, write
+from ansible_collections.plainstack.web.plugins.module_utils.shared import new_uid
 from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
 USER = "plainstack-build"
@@ -87,11 +88,13 @@ def user() -> pwd.struct_passwd:
 
     :raises OSError: when there is none of that name but somebody else's.
     """
-    command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", USER]
     try:
         found = pwd.getpwnam(USER)
     except KeyError:
-        made = subprocess.run(command, capture_output=True, text=True, check=False)
+        uid = new_uid(APPS)
+        command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin"]
+        command += ["--uid", str(uid)] if uid else []
+        made = subprocess.run([*command, USER], capture_output=True, text=True, check=False)
         try:
             found = pwd.getpwnam(USER)  # perhaps made by another run at the same time
         except KeyError:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
+import grp
 import os
 import pwd
 import re
@@ -249,3 +251,17 @@ def choose_uid(own: set[int], others: set[int], taken: set[int]) -> int:
     if not (own | others) - taken - {0}:
         return 0
     return max((one for one in SYSTEM_IDS if one not in own | others | taken), default=0)
+
+
+def new_uid(apps: str, own: str = "") -> int:
+    """The uid for a new user, 0 where the system may choose.
+
+    :param apps: directory of all apps.
+    :param own: the `shared` of the app that the user is for; empty where it is for none.
+    """
+    owners = {status.st_uid for _path, status in entries(own)} if own else set()
+    others: set[int] = set()
+    for path in glob.glob(f"{apps}/*/shared"):
+        if path != own:
+            others |= {one for _path, status in entries(path) for one in (status.st_uid, status.st_gid)}
+    return choose_uid(owners, others, {user.pw_uid for user in pwd.getpwall()} | {group.gr_gid for group in grp.getgrall()})

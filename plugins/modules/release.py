@@ -122,7 +122,6 @@ live:
 """
 
 import base64
-import glob
 import grp
 import json
 import os
@@ -135,7 +134,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.build import BuildE
 from ansible_collections.plainstack.web.plugins.module_utils.environment import decode
 from ansible_collections.plainstack.web.plugins.module_utils.layout import ID, App, make_directory
 from ansible_collections.plainstack.web.plugins.module_utils.lock import LockError, step
-from ansible_collections.plainstack.web.plugins.module_utils.shared import check_owners, choose_uid, entries
+from ansible_collections.plainstack.web.plugins.module_utils.shared import check_owners, new_uid
 from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running, serving
 
 
@@ -165,17 +164,6 @@ def taken(app: App) -> str:
         f"{app.root} is there and belongs to another user than root, or to something else than an app ('ls -la {app.root}' on the host shows it).\n"
         f"Next: give the app another 'name'; or, if it is this app's, 'chown root:root {app.root}', and run the same command again."
     )
-
-
-def new_uid(app: App) -> int:
-    """The uid for the app's new user; 0 where the system may choose."""
-    own = {status.st_uid for _path, status in entries(app.shared)}
-    others: set[int] = set()
-    for shared in glob.glob(f"{os.path.dirname(app.root)}/*/shared"):
-        if shared != app.shared:
-            others |= {one for _path, status in entries(shared) for one in (status.st_uid, status.st_gid)}
-    present = {user.pw_uid for user in pwd.getpwall()} | {group.gr_gid for group in grp.getgrall()}
-    return choose_uid(own, others, present)
 
 
 def stage(plan: Plan, archive: str, user: pwd.struct_passwd) -> list[str]:
@@ -258,7 +246,7 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(changed=True, id=plan.identifier, built=False, live=False, diff=diff)
     if user is None or not (given["content"] or given["fetched"]):
-        module.exit_json(changed=False, needs_user=user is None, needs_archive=True, uid=0 if user else new_uid(app))
+        module.exit_json(changed=False, needs_user=user is None, needs_archive=True, uid=0 if user else new_uid(os.path.dirname(app.root), app.shared))
     try:
         with step(app, given["run"]):
             if found := find(plan):  # perhaps only just, by a run that was killed
