@@ -16,7 +16,8 @@ OF_A_SERVICE = ("Type", "NotifyAccess", "Exec", "Kill", "Restart", "Timeout", "O
 VARIABLE = "PLAINSTACK_HOOK"
 # systemd expands variables in what it executes; the shell is to do that
 TAKE_COMMAND = f'command=$${VARIABLE}; unset {VARIABLE}; eval "$$command"'
-SHOWN = 40  # lines of its output in an error
+LARGEST = 2**18  # bytes of its output that are kept, the last ones
+SHOWN = 40  # lines of them in an error
 
 
 def settings(unit_text: str, app: App, identifier: str) -> list[str]:
@@ -31,13 +32,23 @@ def settings(unit_text: str, app: App, identifier: str) -> list[str]:
     return found
 
 
+def _execute(words: list[str]) -> tuple[int, str]:
+    """Exit code of a command and the end of what it prints, whatever the length of it."""
+    kept = b""
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout
+        while more := os.read(process.stdout.fileno(), 65536):
+            kept = (kept + more)[-LARGEST:]
+    return process.returncode, plain(kept.decode("utf-8", "replace").strip())
+
+
 def run(app: App, identifier: str, name: str, command: str, timeout: int) -> str:
     """Run the command and wait for its end.
 
     :param name: `migrate` or `after_live`.
     :param command: for /bin/sh; the release's own environment comes first in PATH.
     :param timeout: seconds until it is killed.
-    :returns: what it printed.
+    :returns: what it printed, the last 256 KiB of it.
     :raises InstanceError: with the end of its output, when it fails, or when the same hook of an earlier run still runs.
     """
     unit = f"plainstack-{name}-{app.name}.service"
@@ -55,14 +66,12 @@ def run(app: App, identifier: str, name: str, command: str, timeout: int) -> str
     words += ["/usr/bin/env", f"PATH={path}", "/bin/sh", "-c", TAKE_COMMAND]
     write(app.hook, render({VARIABLE: command}), 0o600)
     try:
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace", check=False)
+        code, output = _execute(words)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(app.hook)
-    output = plain((done.stdout + done.stderr).strip())
-    if done.returncode:
+    if code:
         raise InstanceError(
-            f"{app.name}: the hook '{name}' failed with exit code {done.returncode}.\n"
-            "Its last lines:\n" + ("\n".join(output.splitlines()[-SHOWN:]) or "(it wrote none)")
+            f"{app.name}: the hook '{name}' failed with exit code {code}.\nIts last lines:\n" + ("\n".join(output.splitlines()[-SHOWN:]) or "(it wrote none)")
         )
     return output

@@ -1,5 +1,6 @@
 """Commands of the app, run by a systemd-run that only pretends."""
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -146,3 +147,13 @@ def test_one_of_its_kind_at_a_time(app: LocalApp, host: Path, state: str) -> Non
 def test_a_failed_one_of_the_past_is_no_obstacle(app: LocalApp, host: Path) -> None:
     (host / "state").write_text("failed")
     assert run(app, "1", "migrate", "echo done", 60) == "done"
+
+
+@pytest.mark.usefixtures("host")
+def test_a_hook_that_prints_a_lot(app: LocalApp) -> None:
+    tracemalloc.start()
+    said = run(app, "1", "migrate", "head -c 50000000 /dev/zero | tr '\\0' x; echo; echo done", 60)
+    assert tracemalloc.get_traced_memory()[1] < 5 * 2**20
+    tracemalloc.stop()
+    assert said.endswith("x\ndone")
+    assert len(said) < 300_000
