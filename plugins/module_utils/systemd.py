@@ -12,6 +12,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 OF_EACH_PROCESS = re.compile(
     r"(Booting worker with pid: \d+|: Killing process \d+ .* with signal SIGKILL\.|\[ERROR\] Exception in worker process|Worker exiting \(pid: \d+\))$"
 )
+LONGEST = 2000  # characters of a line that are shown
 _ERROR = r"Traceback \(most recent call last\):\n(?:[ \t].*\n)*\S.*"
 TRACEBACK = re.compile(rf"^{_ERROR}(?:\n+(?:During handling of|The above exception was) .*:\n+{_ERROR})*\n?", re.MULTILINE)
 
@@ -51,7 +52,7 @@ def log(unit: str, lines: int = 25) -> str:
     command = ["journalctl", f"--unit={unit}", "--output=cat", "--no-pager", "--lines=1000"]
     said = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False).stdout.strip("\n").split("\n")
     said = _once("\n".join(line for line in said if not OF_EACH_PROCESS.search(line))).split("\n")
-    return plain("\n".join(said[-lines:]))
+    return plain("\n".join(line[:LONGEST] for line in said[-lines:]))
 
 
 def running(app: App) -> list[str]:

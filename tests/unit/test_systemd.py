@@ -61,6 +61,8 @@ def test_the_log(programs: Path) -> None:
     assert arguments(programs) == ["--unit=a.service", "--output=cat", "--no-pager", "--lines=1000"]
     says(programs, "seq 30")
     assert log("a.service", 2) == "29\n30"
+    says(programs, "printf '%40000d\n' 1; echo 2")
+    assert log("a.service") == " " * 2000 + "\n2"
 
 
 def test_the_log_does_nothing_to_a_terminal(programs: Path) -> None:
