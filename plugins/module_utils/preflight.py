@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Tested; others are refused, because a half-working server is worse than a clear no
-SUPPORTED = {("debian", "12"): "Debian 12", ("debian", "13"): "Debian 13"}
+# The least that is needed: what the units, the configuration of nginx and the modules use. Debian 12 has just these.
+SYSTEMD, PYTHON, NGINX, OPENSSL = (252,), (3, 11), (1, 22), (3,)
+KNOWN = "Debian 12 and 13 are known to be fine; Ubuntu 24.04 and later have it too"
 WEB_SERVER = "nginx"
 
 
 @dataclass(frozen=True)
 class Host:
-    """What was measured: os-release's ID and VERSION_ID, MiB of memory, MiB and inodes free below /srv, seconds that the
-    clock differs from the controller's, and which programs other than nginx listen on the web ports."""
+    """What was measured: os-release's PRETTY_NAME, whether there is apt, versions (of systemd only where it is the init system, of nginx
+    only where it is installed; else empty), MiB of memory, MiB and inodes free below /srv, seconds that the clock differs from the
+    controller's, and which programs listen on the web ports."""
 
-    system: str
-    version: str
     pretty_name: str
-    systemd: bool
+    apt: bool
+    systemd: tuple[int, ...]
+    python: tuple[int, ...]
+    openssl: tuple[int, ...]
+    nginx: tuple[int, ...]
     memory_mb: int
     disk_mb: int
     inodes: int
@@ -39,10 +43,22 @@ class Needs:
 def problems(host: Host, needs: Needs) -> list[str]:
     """Everything that keeps the host from being deployed to, each with what to do."""
     found = []
-    if (host.system, host.version) not in SUPPORTED:
-        found.append(f"it runs {host.pretty_name or 'an unknown system'}; supported are {' and '.join(SUPPORTED.values())}. Use a host with one of these.")
+    system = host.pretty_name or "an unknown system"
+    if not host.apt:
+        found.append(f"it runs {system}, which has no apt-get. Use Debian or a system that comes from it; {KNOWN}.")
     if not host.systemd:
         found.append("systemd is not its init system; Plainstack needs a host that booted with systemd.")
+    for program, have, least in (
+        ("systemd", host.systemd or SYSTEMD, SYSTEMD),
+        ("Python (/usr/bin/python3)", host.python, PYTHON),
+        ("OpenSSL", host.openssl, OPENSSL),
+        ("nginx", host.nginx or NGINX, NGINX),
+    ):
+        if have < least:
+            found.append(
+                f"it runs {system} with {program} {'.'.join(map(str, have)) or 'missing'}; {'.'.join(map(str, least))} or later is needed. "
+                f"Use a host that has it; {KNOWN}."
+            )
     if host.memory_mb < needs.memory_mb:
         found.append(f"it has {host.memory_mb} MiB of memory; {needs.memory_mb} MiB are needed (preflight_memory_mb). Give it more memory.")
     if host.disk_mb < needs.disk_mb:

@@ -132,11 +132,15 @@ def free(seconds: float) -> str:
     return by
 
 
+def available(names: list[str], optional: list[str]) -> list[str]:
+    """The optional packages, or none where apt cannot have them along with the others."""
+    return optional if run(*APT, "--simulate", "install", *names, *optional)[0] == 0 else []
+
+
 def install(names: list[str], optional: list[str]) -> tuple[int, str]:
-    """Install what can be had of the optional packages, and all of the others."""
-    if optional and run(*APT, "--simulate", "install", *names, *optional)[0] == 0:
-        names = names + optional
-    return run(*APT, "install", *names) if names else (0, "")
+    """Install the packages, and the optional ones where they can be had."""
+    chosen = names + (available(names, optional) if optional else [])
+    return run(*APT, "install", *chosen) if chosen else (0, "")
 
 
 def main() -> None:
@@ -167,6 +171,8 @@ def main() -> None:
     if not (missing or optional or given["upgrade"]):
         leave(before, [])
     if module.check_mode:
+        if optional and glob.glob(f"{LISTS}/*Release"):  # without any lists, as on a fresh server, apt knows nothing
+            optional = available(missing, optional)
         simulated = run(*APT, "--simulate", "full-upgrade")[1] if given["upgrade"] else ""
         upgraded = dict(re.findall(r"(?m)^Inst (\S+) (?:\[\S+\] )?\((\S+)", simulated))
         leave({**before, **upgraded, **dict.fromkeys(missing + optional, "")}, [])

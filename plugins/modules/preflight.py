@@ -118,33 +118,19 @@ disk_mb:
 
 import json
 import os
-import platform
-import re
 import shutil
-import subprocess
+import sys
 import time
+from ssl import OPENSSL_VERSION_INFO
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.plainstack.web.plugins.module_utils import memory
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, read
 from ansible_collections.plainstack.web.plugins.module_utils.lock import Holder, LockError, acquire, release
+from ansible_collections.plainstack.web.plugins.module_utils.measure import listeners, pretty_name, version
 from ansible_collections.plainstack.web.plugins.module_utils.places import SITES, taken
-from ansible_collections.plainstack.web.plugins.module_utils.preflight import WEB_SERVER, Host, Needs, problems
-
-
-def listeners() -> dict[int, str]:
-    """Programs that listen on the web ports; none without ss, which is a problem of its own."""
-    if shutil.which("ss") is None:
-        return {}
-    listed = subprocess.run(["ss", "-ltnpH", "sport = :80 or sport = :443"], capture_output=True, text=True, check=False).stdout
-    found = {}
-    for line in listed.splitlines():
-        programs = set(re.findall(r'"([^"]+)",pid=', line)) or {"another program"}
-        if programs == {"systemd"} and os.path.exists("/etc/systemd/system/nginx.socket"):
-            programs = {WEB_SERVER}  # the port is held for it
-        found[int(line.split()[3].rsplit(":", 1)[1])] = WEB_SERVER if WEB_SERVER in programs else min(programs)
-    return found
+from ansible_collections.plainstack.web.plugins.module_utils.preflight import Host, Needs, problems
 
 
 def foreign_sites() -> tuple[str, ...]:
@@ -197,27 +183,23 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    try:
-        release = platform.freedesktop_os_release()
-    except OSError:
-        release = {}
     disk = os.statvfs("/srv" if os.path.isdir("/srv") else "/")
     host = Host(
-        system=release.get("ID", ""),
-        version=release.get("VERSION_ID", ""),
-        pretty_name=release.get("PRETTY_NAME", ""),
-        systemd=os.path.isdir("/run/systemd/system"),
+        pretty_name=pretty_name(),
+        apt=shutil.which("apt-get") is not None,
+        systemd=version("systemctl", "--version") if os.path.isdir("/run/systemd/system") else (),
+        python=tuple(sys.version_info[:2]),
+        openssl=OPENSSL_VERSION_INFO[:2],
+        nginx=version("/usr/sbin/nginx", "-v"),
         memory_mb=memory.total() // 2**20,
         disk_mb=disk.f_bavail * disk.f_frsize // 2**20,
         inodes=disk.f_favail if disk.f_files else given["inodes"],  # some file systems do not count inodes
         clock_skew=time.time() - given["now"] if given["now"] else 0.0,
-        listeners=listeners(),
+        listeners=listeners((80, 443)),
         foreign_sites=foreign_sites(),
     )
     needs = Needs(given["memory_mb"], given["disk_mb"], given["inodes"], given["clock_skew"])
     found = problems(host, needs) + moves(given) if given["purpose"] == "deploy" else []
-    if shutil.which("ss") is None:
-        found.append("the program ss is missing. Install it: 'sudo apt-get install iproute2'.")
     if found:
         module.fail_json(msg="\n".join(found), refused=True)
     run = ""

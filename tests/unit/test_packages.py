@@ -172,11 +172,13 @@ def test_a_broken_source_that_is_needed_is_named_in_the_error(host: Path, run: R
 
 
 def test_an_optional_package_where_it_can_be_had(host: Path, run: Run) -> None:
-    assert run(names=["certbot"], optional=["brotli"])["installed"] == ["certbot", "brotli"]
+    for check in (True, False):
+        assert run(names=["certbot"], optional=["brotli"], check=check)["installed"] == ["certbot", "brotli"]
 
 
 def test_an_optional_package_that_cannot_be_had(host: Path, run: Run) -> None:
     (host / "unknown").write_text("brotli")
+    assert run(names=["certbot"], optional=["brotli"], check=True)["installed"] == ["certbot"]
     first = run(names=["certbot"], optional=["brotli"])
     assert (first["changed"], first["installed"]) == (True, ["certbot"])
     again = run(names=["certbot"], optional=["brotli"])

@@ -83,15 +83,27 @@ def test_no_sudo(vm: Vm, site: Site) -> None:
     check_message(site.deploy(), *words)
 
 
-def test_unsupported_system(vm: Vm, site: Site, tidy: Tidy) -> None:
-    vm.do("sed 's/^VERSION_ID=.*/VERSION_ID=11/; s/^PRETTY_NAME=.*/PRETTY_NAME=\"Debian 11\"/' /usr/lib/os-release > /var/tmp/other")
-    vm.do("mount --bind /var/tmp/other /usr/lib/os-release")
+def test_a_system_is_known_by_what_it_has(vm: Vm, site: Site, tidy: Tidy) -> None:
+    """Decided by what the host has, not by its name: the same Ubuntu is refused with an old systemd, and then accepted, without ss and Brotli."""
+    vm.do("sed 's/^ID=.*/ID=ubuntu/; s/^PRETTY_NAME=.*/PRETTY_NAME=\"Ubuntu 24.04.3 LTS\"/' /usr/lib/os-release > /var/tmp/other")
+    vm.do("mount --bind /var/tmp/other /usr/lib/os-release; mount --bind /dev/null /usr/bin/ss; cp /usr/bin/systemctl /var/tmp/real")
+    old = '#!/bin/sh\\n[ "$1" = --version ] && echo "systemd 249 (249.11-0ubuntu3)" || exec /var/tmp/real "$@"\\n'
+    vm.do(f"printf '{old}' > /var/tmp/old; chmod 755 /var/tmp/old; mount --bind /var/tmp/old /usr/bin/systemctl")
     try:
         with unchanged(tidy):
-            run = site.deploy()
+            refused = site.deploy()
+            vm.do("umount /usr/bin/systemctl")
+            vm.do("dpkg --purge libnginx-mod-http-brotli-filter; printf 'Package: *brotli*\nPin: release *\nPin-Priority: -1\n' > /etc/apt/preferences.d/none")
+            runs = [site.deploy(), site.deploy("--check"), site.deploy()]
+            vm.do("! grep -r brotli /etc/nginx/*.conf; systemctl is-active nginx")
     finally:
-        vm.do("umount /usr/lib/os-release")
-    check_message(run, f"{vm.name} cannot be deployed to; nothing was touched", "it runs Debian 11; supported are Debian 12 and Debian 13")
+        vm.run("umount /usr/bin/systemctl")
+        vm.do("umount /usr/lib/os-release /usr/bin/ss; rm /etc/apt/preferences.d/none")
+    words = ["it runs Ubuntu 24.04.3 LTS with systemd 249; 252 or later is needed", "Debian 12 and 13 are known to be fine"]
+    check_message(refused, f"{vm.name} cannot be deployed to; nothing was touched", *words)
+    assert [(run.code, "changed=0" in run.output) for run in runs] == [(0, False), (0, True), (0, True)]
+    assert site.deploy().code == 0
+    vm.do("grep -q 'brotli on' /etc/nginx/sites.conf")
 
 
 @pytest.mark.parametrize(
