@@ -10,6 +10,7 @@ import shlex
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.plainstack.web.plugins.module_utils.look import answer, framed
 from ansible_collections.plainstack.web.plugins.module_utils.stamp import STAMPS, digest
 
 
@@ -39,7 +40,6 @@ class ActionModule(ActionBase):
         service = arguments.get("service", "")
         first = [file["dest"] for file in arguments.get("first_files", [])]
         command = look([file["dest"] for file in files], first, f"{STAMPS}/{arguments['name']}", service)
-        # By lines: over a terminal, which some settings of sudo need, they end with CR LF
-        if self._low_level_execute_command(command)["stdout"].splitlines() == expected(files, first, service):
+        if answer(self._low_level_execute_command(framed(command))["stdout"]) == expected(files, first, service):
             return {"changed": False, "written": []}
         return self._execute_module("plainstack.web.configuration", arguments, task_vars=task_vars)
