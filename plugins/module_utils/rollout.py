@@ -70,11 +70,14 @@ def failures(hosts: Sequence[str], variables: Mapping[str, Mapping[str, Any]], r
     return found
 
 
-def table(hosts: Sequence[str], variables: Mapping[str, Mapping[str, Any]], names: Sequence[str], reached: Sequence[str] | None = None) -> str:
+def table(
+    hosts: Sequence[str], variables: Mapping[str, Mapping[str, Any]], names: Sequence[str], reached: Sequence[str] | None = None, check: bool = False
+) -> str:
     """What a rollout did, one line for each server and app.
 
     :param variables: of each host, by name of the app: `plainstack_switches` (`id`, `before`, `changed`, `gate` in seconds, `seconds`, `at`).
     :param reached: the hosts that the run has not lost; all of them by default.
+    :param check: whether nothing was done, and this says what would be.
     """
     rows = [("server", "app", "before", "after", "gate", "switch", "result")]
     moments: list[float] = []
@@ -86,7 +89,10 @@ def table(hosts: Sequence[str], variables: Mapping[str, Mapping[str, Any]], name
                 rows.append((host, name, "?", "?", "-", "-", "left out: cannot be reached"))
                 continue
             if not switch["changed"]:
-                rows.append((host, name, switch["id"], switch["id"], "-", "-", "unchanged"))
+                rows.append((host, name, switch["id"], switch["id"], "-", "-", "would be unchanged" if check else "unchanged"))
+                continue
+            if check:
+                rows.append((host, name, switch["before"] or "-", switch["id"], "-", "-", "would be live"))
                 continue
             result = "canary" if host in found.get("plainstack_canary", []) else "live"
             moments += [switch["at"]] if result == "live" else []

@@ -62,7 +62,7 @@ attributes:
     description: Says and shows what would change.
     support: full
   diff_mode:
-    description: Shows the difference of each file but the secret ones.
+    description: Shows the difference of each file but the secret ones, and the beginning of a new file.
     support: full
 """
 
@@ -98,6 +98,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.stamp import STAMPS
 from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
 UNITS = "/etc/systemd/"
+BEGINNING = 5  # lines
 
 
 def run(command: list[str]) -> tuple[int, str]:
@@ -118,9 +119,14 @@ def differs(file: dict[str, Any]) -> bool:
     return (status.st_mode & 0o7777, status.st_uid, status.st_gid) != (int(file["mode"], 8), 0, 0) or read(file["dest"]) != file["content"]
 
 
-def shown(path: str) -> str:
-    """The content of a file for the diff, in which Ansible takes nothing but UTF-8."""
-    return (read(path) or "").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+def difference(file: dict[str, Any]) -> dict[str, str]:
+    """The diff of a file, in which Ansible takes nothing but UTF-8. Of a file that is new, only the beginning: all of it would be the diff."""
+    before, after = read(file["dest"]), file["content"]
+    lines = after.splitlines(keepends=True)
+    if before is None and len(lines) > BEGINNING + 1:
+        after = "".join(lines[:BEGINNING]) + f"... and {len(lines) - BEGINNING} more lines\n"
+    shown = (before or "").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return {"before_header": file["dest"], "after_header": file["dest"], "before": shown, "after": after}
 
 
 def lay_down(module: AnsibleModule, changed: list[dict[str, Any]], commands: list[list[str]]) -> None:
@@ -193,11 +199,7 @@ def apply(module: AnsibleModule) -> None:
     stamp = f"{STAMPS}/{given['name']}"
     wanted = digest(files)
     changed = [file for file in files if differs(file)] + [file for file in given["first_files"] if not os.path.exists(file["dest"])]
-    diff = [
-        {"before_header": file["dest"], "after_header": file["dest"], "before": shown(file["dest"]), "after": file["content"]}
-        for file in changed
-        if file["dest"] not in secret
-    ]
+    diff = [difference(file) for file in changed if file["dest"] not in secret]
     unapplied = read(stamp) != wanted
     service = given["service"]
     active = not service or run(["systemctl", "is-active", "--quiet", service])[0] == 0

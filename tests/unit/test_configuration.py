@@ -110,6 +110,13 @@ def test_the_diff_of_a_file_that_is_not_utf8(host: Path, run: Run) -> None:
     assert (diff["before"], diff["after"]) == ("latin \N{REPLACEMENT CHARACTER}\n", "new\n")
 
 
+def test_the_diff_of_a_new_file_is_its_beginning(run: Run) -> None:
+    [diff] = run({"new": "".join(f"{number}\n" for number in range(100))})["diff"]
+    assert (diff["before"], diff["after"]) == ("", "0\n1\n2\n3\n4\n... and 95 more lines\n")
+    [diff] = run({"new": "".join(f"{number}\n" for number in range(50))})["diff"]
+    assert (diff["before"].count("\n"), diff["after"].count("\n")) == (100, 50)
+
+
 @pytest.mark.parametrize("old", [b"old\n", b"windows\r\n", b"latin \xe9\n"])
 def test_what_does_not_hold_is_put_back(host: Path, run: Run, old: bytes) -> None:
     (host / "etc").mkdir()

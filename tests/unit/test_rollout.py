@@ -105,3 +105,13 @@ def test_what_was_not_done() -> None:
 
 def test_one_server_has_no_skew() -> None:
     assert "From the first" not in table(["a"], {"a": host("old", "new", 5.0)}, ["hello"])
+
+
+def test_the_table_of_a_dry_run_says_what_would_be() -> None:
+    hosts = {"first": host("old", "new", 100.0), "last": host("", "new", 100.75), "same": host("", "new", 0.0, changed=False)}
+    assert table(list(hosts), hosts, ["hello"], check=True).splitlines() == [
+        "server  app    before  after  gate  switch  result",
+        "first   hello  old     new    -     -       would be live",
+        "last    hello  -       new    -     -       would be live",
+        "same    hello  new     new    -     -       would be unchanged",
+    ]
