@@ -23,7 +23,8 @@ class ActionModule(ActionBase):
         announced = ""
         while True:
             left = max(0, round(deadline - time.monotonic()))
-            result: dict[str, Any] = self._execute_module("plainstack.web.packages", {**self._task.args, "patience": min(10, left)}, task_vars=task_vars)
+            arguments = {**self._task.args, "patience": min(10 if announced else 1, left)}
+            result: dict[str, Any] = self._execute_module("plainstack.web.packages", arguments, task_vars=task_vars)
             by = result.get("held_by", "")
             if not by:
                 return result

@@ -151,7 +151,9 @@ def would_change(app: App, identifier: str, state: str) -> bool:
     """What check mode says."""
     if state == "started":
         return identifier not in running(app)
-    return state == "switched" and app.live_id() != identifier
+    if state == "retired":
+        return any(other != identifier for other in running(app))
+    return state in ("switched", "confirmed") and app.live_id() != identifier
 
 
 def reach(work: Work, given: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
@@ -204,7 +206,7 @@ def main() -> None:
     given = module.params
     app, identifier = App(given["app"]), given["id"]
     if module.check_mode:
-        module.exit_json(changed=would_change(app, identifier, given["state"]), live=app.live_id(), before="")
+        module.exit_json(changed=would_change(app, identifier, given["state"]), live=app.live_id(), before=app.live_id())
     began = time.monotonic()
     try:
         with step(app, given["run"]) as run:

@@ -163,10 +163,12 @@ def test_nothing_is_pending_once_a_release_is_live_and_the_others_have_stopped(a
 
 @pytest.mark.parametrize(
     ("state", "identifier", "changed"),
-    [("started", NEW, False), ("started", OLD, True), ("switched", NEW, False), ("switched", OLD, True), *((state, OLD, False) for state in STATES[2:])],
+    [(state, identifier, identifier == OLD and state != "undone") for state in STATES for identifier in (NEW, OLD)],
 )
 def test_instance_in_check_mode(app: LocalApp, host: Systemd, run: Run, state: str, identifier: str, changed: bool) -> None:
-    assert run(instance, check=True, state=state, id=identifier)["changed"] is changed
+    """NEW is live; what would change is what a deploy of OLD changes."""
+    plan = run(instance, check=True, state=state, id=identifier)
+    assert (plan["changed"], plan["before"]) == (changed, NEW)
     assert host.calls == []
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from support import Site, check_message
-from vm import Tidy, Vm
+from vm import Tidy, Vm, wait
 
 Change = Callable[[Site], Any]
+
+# Holds the lock as apt-get does while it installs
+BUSY = "import fcntl, time; lock = open('/var/lib/dpkg/lock-frontend', 'w'); fcntl.lockf(lock, fcntl.LOCK_EX); time.sleep(600)"
 
 
 def _set(key: str, value: Any) -> Change:
@@ -102,8 +106,17 @@ def test_a_system_is_known_by_what_it_has(vm: Vm, site: Site, tidy: Tidy) -> Non
     words = ["it runs Ubuntu 24.04.3 LTS with systemd 249; 252 or later is needed", "Debian 12 and 13 are known to be fine"]
     check_message(refused, f"{vm.name} cannot be deployed to; nothing was touched", *words)
     assert [(run.code, "changed=0" in run.output) for run in runs] == [(0, False), (0, True), (0, True)]
-    assert site.deploy().code == 0
-    vm.do("grep -q 'brotli on' /etc/nginx/sites.conf")
+
+    # Its package can be had again, but apt is busy, and a third party's source is broken
+    vm.do("echo 'deb http://127.0.0.1:9/apt stable main' > /etc/apt/sources.list.d/third.list; rm -f /var/lib/apt/lists/*Release")
+    vm.do(f"systemd-run --quiet --unit=busy python3 -c {shlex.quote(BUSY)}")
+    run = site.start("deploy.yml")
+    wait("it says for whom it waits", lambda: "which holds the lock of apt (apt_lock_timeout)" in run.output(), 120)
+    vm.do("systemctl stop busy")
+    done = run.wait()
+    assert done.code == 0
+    assert "A package source cannot be read, and was not needed: http://127.0.0.1:9/apt stable (/etc/apt/sources.list.d/third.list)" in done.said
+    vm.do("rm /etc/apt/sources.list.d/third.list; grep -q 'brotli on' /etc/nginx/sites.conf")
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
-from support import Site
+from support import Run, Site
 from vm import Get, Tidy, Vm
 
 pytestmark = pytest.mark.parametrize("debian", [12])
@@ -17,6 +18,28 @@ def test_changed_environment_is_a_new_release(site: Site, get: Get) -> None:
     assert site.deploy().code == 0
     after = json.loads(get("/api/whoami").body)
     assert (after["greeting"], after["release"] != before["release"]) == ("changed", True)
+
+
+def changed(run: Run) -> list[str]:
+    """The tasks that have changed something, or would."""
+    return re.findall(r"^TASK \[([^\n]*)\] \**\n(?:(?!TASK).*\n)*?changed: ", run.output, re.MULTILINE)
+
+
+def test_the_plan_is_what_the_run_does(vm: Vm, site: Site, tidy: Tidy) -> None:
+    before = tidy()
+    site.app["env"] = {"GREETING": "planned"}
+    site.app["domains"] = ["hello.test", "planned.hello.test"]
+    plan = site.deploy("--check", "--diff")
+    assert plan.code == 0
+    assert tidy() == before
+    run = site.deploy()
+    assert run.code == 0
+    assert changed(plan) == changed(run)
+    headers = re.findall(r"^\+\+\+ after: (/.*)$", plan.output, re.MULTILINE)
+    assert "/etc/nginx/sites.conf" in headers
+    assert len(headers) == len(set(headers))
+    assert re.search(rf"hello +{before.live} +\S+ +- +- +would be live$", plan.output, re.MULTILINE)
+    assert "skipping: [" not in plan.output
 
 
 def test_each_release_costs_under_1_mb_and_five_stay(vm: Vm, site: Site, tidy: Tidy) -> None:
