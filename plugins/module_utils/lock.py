@@ -91,7 +91,8 @@ def _held(path: str, seconds: float, why: str) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() >= deadline:
                     raise LockError(
-                        f"{why}; waited for {seconds:.0f} s.\nNext: run the same command again later; on the host, 'sudo fuser -v {path}' shows the process"
+                        f"{why}; waited for {seconds:.0f} s.\n"
+                        f"Next: run the same command again later; on the host, 'sudo lslocks --notruncate | grep {path}' shows the process"
                     ) from None
                 time.sleep(0.1)
         yield

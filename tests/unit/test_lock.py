@@ -193,7 +193,7 @@ def test_a_process_that_stops_while_it_takes_the_lock_is_not_waited_for_for_ever
     acquire(app, MINE, 0)
     with open(f"{app.lock}.guard") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(LockError, match=r"another process is just taking the lock of 'hello'(?s:.*)'sudo fuser -v .*/hello\.guard'"):
+        with pytest.raises(LockError, match=r"another process is just taking the lock of 'hello'(?s:.*)'sudo lslocks .*/hello\.guard'"):
             acquire(app, MINE, 600)
     assert uptime.now - began == pytest.approx(GUARD, abs=1)
 
@@ -292,7 +292,7 @@ def test_two_steps_are_never_at_once(app: LocalApp) -> None:
 def test_a_step_that_does_not_end_is_not_waited_for_for_ever(app: LocalApp, uptime: Uptime) -> None:
     """A killed run may still drain on the host."""
     began = uptime.now
-    with step(app, ""), pytest.raises(LockError, match=r"a step of an earlier run of 'hello'(?s:.*)fuser -v .*/hello\.step"), step(app, ""):
+    with step(app, ""), pytest.raises(LockError, match=r"a step of an earlier run of 'hello'(?s:.*)lslocks .*/hello\.step"), step(app, ""):
         pytest.fail("it went on")
     assert uptime.now - began == pytest.approx(STEP, abs=1)
 
