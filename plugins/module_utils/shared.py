@@ -264,4 +264,6 @@ def new_uid(apps: str, own: str = "") -> int:
     for path in glob.glob(f"{apps}/*/shared"):
         if path != own:
             others |= {one for _path, status in entries(path) for one in (status.st_uid, status.st_gid)}
+    # The code of a removed app is its group's to read
+    others |= {os.lstat(path).st_gid for path in glob.glob(f"{apps}/*/releases/*")}
     return choose_uid(owners, others, {user.pw_uid for user in pwd.getpwall()} | {group.gr_gid for group in grp.getgrall()})

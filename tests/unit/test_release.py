@@ -53,6 +53,14 @@ def test_the_uid_of_a_new_user(app: LocalApp, where: str, again: bool) -> None:
 
 
 @real_root
+def test_the_group_of_a_removed_apps_code_is_not_used_again(app: LocalApp) -> None:
+    code = Path(app.base, "removed/releases/1")
+    code.mkdir(parents=True)
+    os.chown(code, 0, NOBODY)
+    assert new_uid(app.base, app.shared) not in (0, NOBODY)
+
+
+@real_root
 @pytest.mark.parametrize("state", ["active", "failed"])
 def test_data_that_is_nobodys(app: LocalApp, systemd: Systemd, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], state: str) -> None:
     """Refused before anything else, with what is so of the live release."""
