@@ -169,9 +169,10 @@ def _way_back(app: App) -> str:
 def _clear(work: Work, wanted: set[str]) -> None:
     """Stop the instances that killed runs have left: what never had traffic at once, the others once their requests have ended."""
     found = look(work.app)
-    for stray in state.strays(found, wanted):
+    strays = state.strays(found, wanted)
+    for stray in strays:
         discard(work.app, stray)
-    for old in state.to_retire(found, wanted):
+    for old in state.to_retire(found, {*wanted, *strays}):
         _stop(work, old, DRAINED_WITHIN)
 
 

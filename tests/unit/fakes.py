@@ -14,6 +14,7 @@ from ansible_collections.plainstack.web.plugins.module_utils import layout
 from ansible_collections.plainstack.web.plugins.module_utils.health import Health
 from ansible_collections.plainstack.web.plugins.module_utils.instance import Work, confirm, switch
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, relink, write
+from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError
 
 real_root = pytest.mark.skipif(Path("/proc/self/uid_map").read_text().split()[2] == "1", reason="a user namespace of one user has no other owners")
 OLDER, OLD, NEW = "20260101T000000Z-aaaaaaaa", "20260102T000000Z-bbbbbbbb", "20260103T000000Z-cccccccc"
@@ -83,6 +84,8 @@ class Systemd:
             return f"ActiveState={self.states.get(units[0], 'inactive')}\nNRestarts={self.restarts.get(units[0], 0)}\nControlGroup=/none"
         if verb == "list-units":
             return "\n".join(f"{unit} loaded {state} x Description" for unit, state in self.states.items() if unit.startswith(units[0].removesuffix("*")))
+        if verb == "stop" and check and not any(unit in self.states for unit in units):
+            raise InstanceError(f"Failed to stop {units[0]}: Unit {units[0]} not loaded.")  # as where its file was removed
         for unit in units:
             self.calls.append(f"{verb} {unit}")
             self._do(verb, unit)
