@@ -12,7 +12,7 @@ description:
     what was there when it does not hold. A bad configuration is never left on disk for the next reboot.
   - One run at a time does so on a host, whichever apps the runs are for; another one waits.
   - Units are loaded again when a file below C(/etc/systemd) changed. The service is enabled, started, and reloaded after
-    a change, also when an earlier run was interrupted between writing and reloading.
+    a change, also when an earlier run was interrupted between writing and reloading; one that runs before its first configuration is restarted.
 author: Plainstack contributors
 options:
   name:
@@ -200,7 +200,8 @@ def apply(module: AnsibleModule) -> None:
     wanted = digest(files)
     changed = [file for file in files if differs(file)] + [file for file in given["first_files"] if not os.path.exists(file["dest"])]
     diff = [difference(file) for file in changed if file["dest"] not in secret]
-    unapplied = read(stamp) != wanted
+    loaded = read(stamp)
+    unapplied = loaded != wanted
     service = given["service"]
     active = not service or run(["systemctl", "is-active", "--quiet", service])[0] == 0
     enabled = not service or run(["systemctl", "is-enabled", "--quiet", service])[0] == 0
@@ -220,7 +221,9 @@ def apply(module: AnsibleModule) -> None:
     if not enabled:
         commands.append(["systemctl", "enable", "--quiet", service])
     if service:
-        commands.append(["systemctl", "reload-or-restart" if active else "start", service])
+        # What runs before its first configuration is the package's: it may have ports and settings that no reload changes
+        verb = "start" if not active else "restart" if loaded is None else "reload-or-restart"
+        commands.append(["systemctl", verb, service])
     for command in commands:
         code, said = run(command)
         if code:

@@ -68,7 +68,7 @@ def tree(host: Path) -> dict[str, tuple[str, str]]:
 def test_writes_once(host: Path, run: Run) -> None:
     first = run({"nginx.conf": "a\n", "conf.d/site.conf": "b\n"})
     assert (first["changed"], first["written"]) == (True, [f"{host}/etc/nginx.conf", f"{host}/etc/conf.d/site.conf"])
-    assert first["calls"] == ["reload-or-restart nginx.service"]
+    assert first["calls"] == ["restart nginx.service"]
     assert tree(host) == {"nginx.conf": ("a\n", "0o644"), "site.conf": ("b\n", "0o644")}
     second = run({"nginx.conf": "a\n", "conf.d/site.conf": "b\n"})
     assert (second["changed"], second["written"], second["calls"]) == (False, [], [])
@@ -156,10 +156,10 @@ def test_a_validator_that_is_not_there(host: Path, run: Run) -> None:
 def test_an_interrupted_run_is_finished(host: Path, run: Run) -> None:
     (host / "broken").touch()
     failed = run({"one": "1\n"})
-    assert "reload-or-restart nginx.service failed" in failed["msg"]
+    assert "restart nginx.service failed" in failed["msg"]
     (host / "broken").unlink()
     again = run({"one": "1\n"})
-    assert (again["changed"], again["written"], again["calls"]) == (True, [], ["reload-or-restart nginx.service"])
+    assert (again["changed"], again["written"], again["calls"]) == (True, [], ["restart nginx.service"])
     assert run({"one": "1\n"})["changed"] is False
 
 
