@@ -208,9 +208,9 @@ def discard(app: App, identifier: str) -> None:
     """
     service, listener = app.unit(identifier, "service"), app.unit(identifier, "socket")
     _disable(app, identifier)
-    systemd.systemctl("stop", listener, check=False)
+    # First, or the stop would wait as long as it does for requests
     systemd.systemctl("kill", "--signal=KILL", service, check=False)
-    systemd.systemctl("stop", service, check=False)
+    systemd.systemctl("stop", service, listener, check=False)
     systemd.systemctl("reset-failed", service, listener, check=False)
     _withdraw_files(app, identifier)
     if not app.story(identifier).get("sequence"):
