@@ -103,7 +103,7 @@ def test_the_locks_end_with_ansible_playbook(tmp_path: Path, case: str, wanted: 
             time.sleep(0.05)
         if case == "waits":
             process.kill()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while processes(str(said)) and time.monotonic() < end:
         time.sleep(0.05)
     assert processes(str(said)) == []
