@@ -134,8 +134,14 @@ def unpack(archive: str, target: str, digest: str) -> None:
                 tar.extractall(target)
                 return
     except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
-        raise BuildError(f"The archive cannot be read, so its bytes were changed on the way: {error}") from error
-    raise BuildError(f"The archive is not the one that was made: its content has the digest {found.hexdigest()}, not {digest}.")
+        raise BuildError(
+            f"{target}: the archive cannot be read, so its bytes were changed: {error}.\n"
+            f"Next: run the same command again. If it was scale.yml, {target}/.archive.tar.gz was changed on the server that it was taken from: deploy anew."
+        ) from error
+    raise BuildError(
+        f"{target}: the archive is not the one that was made: its content has the digest {found.hexdigest()}, not {digest}. Nothing of it was unpacked.\n"
+        f"Next: run the same command again. If it was scale.yml, {target}/.archive.tar.gz was changed on the server that it was taken from: deploy anew."
+    )
 
 
 def lock_kind(name: str, text: str) -> tuple[str, bool]:
