@@ -410,3 +410,11 @@ def test_an_app_that_is_not_there(name: str, hint: str) -> None:
     with pytest.raises(DefinitionError) as error:
         select(APPS, name)
     assert error.value.problems == [f"there is no app '{name}'; {hint}"]
+
+
+def test_requirements_that_uv_cannot_read_are_refused_before_anything_is_touched(tmp_path: Path) -> None:
+    source = tmp_path / "hello"
+    source.mkdir(exist_ok=True)
+    (source / "requirements.txt").write_bytes("gunicorn\r\n".encode("utf-16"))
+    with pytest.raises(DefinitionError, match=r"app 'hello': 'requirements\.txt' is not UTF-8, which uv needs; it looks like UTF-16"):
+        normalise([app()], str(tmp_path))
