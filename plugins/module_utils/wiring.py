@@ -42,16 +42,15 @@ def release_config(app: Mapping[str, Any], version: str) -> dict[str, Any]:
 
 
 def _certificate(app: Mapping[str, Any], follows: bool) -> dict[str, Any]:
-    """Where the certificate of an app lies: its own, one that this host obtains, or one that it fetches from the host that does.
+    """Where the certificate that is meant for an app is: its own, one that this host obtains, or one that it fetches from the host that does.
 
-    When that job changes hands, what the host has in the other place is good until it has it in the right one.
+    nginx takes another one of the host as long as this one is not there or is for other names.
     """
     name = app["name"]
     if app["certificate"]:
         return {"certificate": f"/etc/nginx/certificates/{name}.pem", "certificate_key": f"/etc/nginx/certificates/{name}.key"}
-    directories = [f"/etc/letsencrypt/live/{name}", f"/var/lib/plainstack/certificates/{name}"]
-    wanted, instead = ({"certificate": f"{one}/fullchain.pem", "certificate_key": f"{one}/privkey.pem"} for one in directories[:: -1 if follows else 1])
-    return {**wanted, "instead": instead}
+    directory = f"/var/lib/plainstack/certificates/{name}" if follows else f"/etc/letsencrypt/live/{name}"
+    return {"certificate": f"{directory}/fullchain.pem", "certificate_key": f"{directory}/privkey.pem"}
 
 
 def _backend(app: Mapping[str, Any], servers: Sequence[str] | None) -> dict[str, Any]:

@@ -29,6 +29,7 @@ def pair(days: int = 10) -> dict[str, bytes]:
     now = datetime.datetime.now(datetime.UTC)
     made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
     made = made.not_valid_before(now - datetime.timedelta(days=20)).not_valid_after(now + datetime.timedelta(days=days))
+    made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName("hello.test")]), critical=False)
     chain = made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
     kinds = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     return {"fullchain.pem": chain, "privkey.pem": key.private_bytes(*kinds)}

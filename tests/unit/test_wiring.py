@@ -88,11 +88,6 @@ def test_sites() -> None:
         "body_size": "10m",
         "path": "/",
         "below": [],
-        # What the host obtained or fetched when the job was another one's
-        "instead": {
-            "certificate": "/var/lib/plainstack/certificates/hello/fullchain.pem",
-            "certificate_key": "/var/lib/plainstack/certificates/hello/privkey.pem",
-        },
     }
     assert (own["certificate"], own["certificate_key"]) == ("/etc/nginx/certificates/own.pem", "/etc/nginx/certificates/own.key")
 
@@ -105,8 +100,6 @@ def test_a_host_that_fetches_its_certificates_has_them_elsewhere() -> None:
     """certbot owns its directory, and may take the job over one day."""
     site, own = sites([APP, OWN], True)
     assert site["certificate"] == "/var/lib/plainstack/certificates/hello/fullchain.pem"
-    assert site["instead"]["certificate"] == "/etc/letsencrypt/live/hello/fullchain.pem"
-    assert "instead" not in own
     assert own["certificate"] == "/etc/nginx/certificates/own.pem"
 
 
@@ -125,11 +118,6 @@ def test_balanced_sites() -> None:
         "body_size": "10m",
         "path": "/",
         "below": [],
-        # What the host obtained or fetched when the job was another one's
-        "instead": {
-            "certificate": "/var/lib/plainstack/certificates/hello/fullchain.pem",
-            "certificate_key": "/var/lib/plainstack/certificates/hello/privkey.pem",
-        },
     }
 
 
