@@ -10,6 +10,8 @@ from ansible_collections.plainstack.web.plugins.module_utils import rollout, tra
 from ansible_collections.plainstack.web.plugins.module_utils.adopt import AdoptError
 from ansible_collections.plainstack.web.plugins.module_utils.adopt import adopt as adopt_releases
 from ansible_collections.plainstack.web.plugins.module_utils.definition import DefinitionError, normalise, select
+from ansible_collections.plainstack.web.plugins.module_utils.ssh import KeyTextError
+from ansible_collections.plainstack.web.plugins.module_utils.ssh import public_key as parse_key
 from ansible_collections.plainstack.web.plugins.module_utils.wiring import WiringError, balanced_sites, certificates, issuers, places, release_config, sites
 from ansible_collections.plainstack.web.plugins.module_utils.wiring import addresses as private_addresses
 from ansible_collections.plainstack.web.plugins.plugin_utils.evaluate import evaluate
@@ -69,6 +71,17 @@ def reference(value: list[str], variables: Any, name: str) -> str:
         raise AnsibleFilterError(str(error)) from None
 
 
+def public_key(value: str, host: str, path: str) -> str:
+    """The public key in a file of a host."""
+    try:
+        return parse_key(value)
+    except KeyTextError as error:
+        raise AnsibleFilterError(
+            f"{path} of the host '{host}' is refused: {error}.\n"
+            f"Next: see on that host who changed it ('sudo ls -l --full-time {path}; sudo cat {path}'), put it right, and deploy again."
+        ) from None
+
+
 def worse(value: list[str], hosts: list[str], variables: Any) -> str:
     """Why the canary is worse than the rest of the hosts."""
 
@@ -94,6 +107,7 @@ class FilterModule:
             "failures": rollout.failures,
             "issuers": issuers,
             "places": places,
+            "public_key": public_key,
             "reference": reference,
             "release_config": release_config,
             "selected": selected,

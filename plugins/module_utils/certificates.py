@@ -111,17 +111,19 @@ def choose(domains: Sequence[str], wanted: str, own: bool, held: Iterable[Held],
     for one in ranked:
         if one.certificate.valid(now) and all(map(one.certificate.covers, domains)):
             return [Served(tuple(domains), one)]
+    # Its own one is what its owner wants, also for names that it does not have
+    last = next((one for one in ranked if own and one.path == wanted), None)
     groups: dict[Held | None, list[str]] = {}
     for name in domains:
-        groups.setdefault(next((one for one in ranked if one.certificate.covers(name)), None), []).append(name)
+        groups.setdefault(next((one for one in ranked if one.certificate.covers(name)), last), []).append(name)
     return [Served(tuple(names), one) for one, names in groups.items()]
 
 
 def find(patterns: Iterable[str], keys: Mapping[str, str], coming: Mapping[str, str], domains: Iterable[str]) -> list[Held]:
-    """The certificates on the host that have one of these names and a key.
+    """The certificates on the host that have a key and one of these names, or are meant for a site.
 
     :param patterns: of the paths of chains whose key is beside them.
-    :param keys: paths of other keys, by the path of their chain.
+    :param keys: paths of the keys of those that are meant for a site, by the path of their chain.
     :param coming: chains (PEM texts) that are about to be written with their keys, by their path.
     """
     names = list(domains)
@@ -138,7 +140,7 @@ def find(patterns: Iterable[str], keys: Mapping[str, str], coming: Mapping[str, 
             elif not os.path.exists(path) or not os.path.exists(key):
                 continue
             certificate = read_certificate(place)
-            if certificate and any(map(certificate.covers, names)):
+            if certificate and (path in keys or any(map(certificate.covers, names))):
                 found.append(Held(path, key, certificate, trusted(place)))
     return found
 
@@ -147,7 +149,7 @@ def complaints(site: str, domains: Sequence[str], own: Certificate | None, now: 
     """What is wrong with a site's own certificate, and what may go wrong. Nobody but its owner renews it."""
     where = f"Where it is set: 'certificate' of the app '{site}'; put a new one there and deploy again."
     if own is None:
-        return [], [f"{site}: its own certificate covers none of {', '.join(domains)}. {where}"]
+        return [f"{site}: its own certificate is not a certificate that can be read.\n{where}"], []
     wrong, notes = [], []
     if not own.valid(now):
         wrong.append(f"{site}: its own certificate {'ended on ' + own.end if now >= own.ends else 'is not valid yet'}; visitors get an error.\n{where}")

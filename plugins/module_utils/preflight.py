@@ -28,6 +28,8 @@ class Host:
     clock_skew: float
     listeners: dict[int, str]
     foreign_sites: tuple[str, ...] = ()
+    # What to do about a certbot that is not Debian's package; empty where none is there, or certbot is not needed
+    foreign_certbot: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ def problems(host: Host, needs: Needs) -> list[str]:
             f"nginx serves sites of its own there ({', '.join(host.foreign_sites)} in /etc/nginx/sites-enabled), which would go dark. "
             "Use another host, or give the sites up: 'sudo rm /etc/nginx/sites-enabled/NAME'."
         )
+    if host.foreign_certbot:
+        found.append(host.foreign_certbot)
     found += [
         f"port {port} is taken by {program}, and nginx needs it. Stop and disable it: 'sudo systemctl disable --now {program}'."
         for port, program in sorted(host.listeners.items())

@@ -8,21 +8,22 @@ module: certificate
 short_description: Certificates from an ACME server
 version_added: "0.1.0"
 description:
-  - Orders a certificate through certbot (HTTP-01, webroot) where there is none, where its set of names is not the wanted
-    one, or where it came from another ACME server. Renewal is the job of certbot's own timer.
-  - Before an order, each name is resolved and asked for, so that a wrong DNS record does not count against the rate limit of the ACME server.
-  - A failure leaves what is there in use.
+  - Orders a certificate through certbot (HTTP-01, webroot) where none on the host is for just the wanted names, where it came from another ACME server,
+    has expired, or certbot's timer has missed it. Renewal is the job of that timer.
+  - A certificate belongs to its names, whichever name it was ordered under. One that others need is not ordered anew with other names.
+  - Before an order, each name is resolved and requested, so that a wrong DNS record does not count against the rate limit of the ACME server.
+  - A failure leaves what is there in use, and the other certificates are ordered all the same.
   - One run at a time does so on a host; another one waits.
 author: Plainstack contributors
 options:
   certificates:
-    description: The certificates, each with a C(name) and its C(domains).
+    description: The certificates to obtain.
     type: list
     elements: dict
     required: true
-    suboptions:
+    suboptions: &certificate
       name:
-        description: Name of the certificate; it lies in C(/etc/letsencrypt/live/<name>).
+        description: Name of the app that it is for; C(/etc/letsencrypt/live/<name>) if that is free.
         type: str
         required: true
       domains:
@@ -30,6 +31,20 @@ options:
         type: list
         elements: str
         required: true
+  others:
+    description: Certificates that are needed too, but not ordered now.
+    type: list
+    elements: dict
+    default: []
+    suboptions: *certificate
+  retire:
+    description: Whether certbot stops renewing what it obtained through O(webroot) for names that are in neither list.
+    type: bool
+    default: false
+  self_check:
+    description: Whether each name is resolved and requested before an order.
+    type: bool
+    default: true
   server:
     description: URL of the ACME directory.
     type: str
@@ -69,23 +84,49 @@ obtained:
   type: list
   elements: str
 adjusted:
-  description: Names of the certificates of which the time of renewal was set.
+  description: Lineages of certbot of which the renewal was set or ended.
+  returned: always
+  type: list
+  elements: str
+lineages:
+  description: Lineages of certbot that have the certificates of both lists, or will have them.
   returned: always
   type: list
   elements: str
 installed:
-  description: Whether certbot is there.
+  description: Whether Debian's certbot is installed.
   returned: always
   type: bool
+foreign:
+  description: What to do about a certbot that is not Debian's package; empty where there is none.
+  returned: always
+  type: str
 """
 
 import contextlib
-import shutil
+import os
+import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.plainstack.web.plugins.module_utils.acme import Account, AcmeError, held, obtain, renewal_of, right_names, set_renewal
+from ansible_collections.plainstack.web.plugins.module_utils.acme import (
+    PACKAGE,
+    Account,
+    AcmeError,
+    Wanted,
+    concern,
+    foreign_certbot,
+    lineages,
+    obtain,
+    place,
+    set_renewal,
+)
 from ansible_collections.plainstack.web.plugins.module_utils.lock import LockError, shared
+
+
+def wanted_of(items: list[dict[str, Any]]) -> list[Wanted]:
+    """As the functions take them."""
+    return [Wanted(item["name"], tuple(item["domains"])) for item in items]
 
 
 def main() -> None:
@@ -93,6 +134,9 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "certificates": {"type": "list", "elements": "dict", "required": True, "options": item},
+            "others": {"type": "list", "elements": "dict", "default": [], "options": item},
+            "retire": {"type": "bool", "default": False},
+            "self_check": {"type": "bool", "default": True},
             "server": {"type": "str", "required": True},
             "email": {"type": "str", "default": ""},
             "webroot": {"type": "path", "required": True},
@@ -108,31 +152,46 @@ def main() -> None:
     except LockError as error:
         module.fail_json(msg=f"{error}.")
     account = Account(given["server"], given["email"], given["webroot"], given["ca"])
+    now = time.time()
+    certificates = wanted_of(given["certificates"])
+    others = [other for other in wanted_of(given["others"]) if other not in certificates]
+    everything = [*certificates, *others]
+    held = lineages()
     obtained, adjusted, failed = [], [], []
-    for wanted in given["certificates"]:
-        name = wanted["name"]
-        present = held(name)
-        if present is None or not right_names(present, renewal_of(name), wanted["domains"], account.server):
-            obtained.append(name)
-            if module.check_mode:
-                continue
-            try:
-                obtain(name, wanted["domains"], account)
-            except AcmeError as error:
-                serving = "the certificate that is there" if present else "a self-signed placeholder"
-                failed.append(f"{name}: {error}\nThe site is live and serves {serving}.")
-                continue
-            present = held(name)
-        if present is not None and set_renewal(name, present.lifetime, dry_run=module.check_mode):
-            adjusted.append(name)
+    # Those first that take nothing from others, which may free a name for the next
+    for wanted in sorted(certificates, key=lambda one: place(one, everything, held, account, now).lineage != one.name):
+        found = place(wanted, everything, held, account, now)
+        if not found.reason:
+            continue
+        obtained.append(wanted.name)
+        if module.check_mode:
+            continue
+        try:
+            obtain(wanted, found.lineage, account, given["self_check"])
+        except AcmeError as error:
+            failed.append(f"{wanted.name}: a certificate for {', '.join(wanted.domains)} must be ordered: {found.reason}.\n{error}")
+        held = lineages()
+    places = {wanted: place(wanted, everything, held, account, now) for wanted in everything}
+    for wanted, found in places.items():
+        if wanted.name not in obtained and (note := concern(wanted, found, held, now)):
+            module.warn(note)
+    used = {found.lineage for found in places.values()}
+    # As long as an order is to come, another lineage may stand in for it
+    retire = given["retire"] and not any(found.reason for found in places.values())
+    for lineage in held.values():
+        unused = retire and lineage.name not in used and lineage.renewal.webroot == account.webroot
+        if (lineage.name in used or unused) and set_renewal(lineage, enabled=not unused, dry_run=module.check_mode):
+            adjusted.append(lineage.name)
     result: dict[str, Any] = {
         "changed": bool(obtained or adjusted),
         "obtained": obtained,
         "adjusted": adjusted,
-        "installed": shutil.which("certbot") is not None,
+        "lineages": sorted(used),
+        "installed": os.path.exists(PACKAGE),
+        "foreign": foreign_certbot(),
     }
     if failed:
-        module.fail_json(msg="\n".join(failed), **result)
+        module.fail_json(msg="\n".join([*failed, "The apps are live, and each name is served with the best certificate on the host."]), **result)
     module.exit_json(**result)
 
 

@@ -137,8 +137,8 @@ def main() -> None:
     expired = []
     for one in given["sites"]:
         if one["certificate"] in given["coming"]:
-            own = next((other.certificate for other in held if other.path == one["certificate"]), None)
-            wrong, notes = complaints(one["name"], one["domains"], own, now)
+            certificate = next((other.certificate for other in held if other.path == one["certificate"]), None)
+            wrong, notes = complaints(one["name"], one["domains"], certificate, now)
             expired += wrong
             for note in notes:
                 module.warn(note)

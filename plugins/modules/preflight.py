@@ -57,6 +57,10 @@ options:
     description: Whether a host that cannot be reached is left out, instead of a failure.
     type: bool
     default: false
+  acme:
+    description: Whether the host obtains certificates from an ACME server.
+    type: bool
+    default: false
   holder:
     description: Who takes the locks (C(token), C(by), C(origin), C(what), C(since)); set by the action plugin.
     type: dict
@@ -126,6 +130,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.plainstack.web.plugins.module_utils import memory
+from ansible_collections.plainstack.web.plugins.module_utils.acme import foreign_certbot
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, read
 from ansible_collections.plainstack.web.plugins.module_utils.lock import Holder, LockError, acquire, release
 from ansible_collections.plainstack.web.plugins.module_utils.measure import listeners, pretty_name, version
@@ -177,6 +182,7 @@ def main() -> None:
             "replace": {"type": "str", "default": ""},
             "lock_wait": {"type": "int", "default": 0},
             "allow_unreachable": {"type": "bool", "default": False},
+            "acme": {"type": "bool", "default": False},
             "holder": {"type": "dict"},
             "now": {"type": "float"},
         },
@@ -197,6 +203,7 @@ def main() -> None:
         clock_skew=time.time() - given["now"] if given["now"] else 0.0,
         listeners=listeners((80, 443)),
         foreign_sites=foreign_sites(),
+        foreign_certbot=foreign_certbot() if given["acme"] else "",
     )
     needs = Needs(given["memory_mb"], given["disk_mb"], given["inodes"], given["clock_skew"])
     found = problems(host, needs) + moves(given) if given["purpose"] == "deploy" else []

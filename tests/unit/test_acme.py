@@ -1,8 +1,10 @@
-"""Certificates: when to renew, when not to ask, and what is seen before the ACME server is asked."""
+"""Certificates: which is where, what is ordered, why an order failed, and what is seen before the ACME server is asked."""
 
+import dataclasses
 import http.client
 import http.server
-import os
+import importlib.metadata
+import re
 import socket
 import stat
 import threading
@@ -14,25 +16,36 @@ from typing import Any
 import pytest
 from ansible_collections.plainstack.web.plugins.module_utils import acme
 from ansible_collections.plainstack.web.plugins.module_utils.acme import (
+    BUSY_REFUSAL,
+    UNKNOWN,
+    UNREACHABLE,
+    UNTRUSTED,
     Account,
     AcmeError,
-    Held,
+    Lineage,
     Renewal,
-    as_wanted,
+    Wanted,
     check,
+    concern,
+    foreign_certbot,
+    judge,
+    lineages,
     obtain,
-    parse,
+    place,
     renew_before,
-    renewal_of,
+    renewal,
     set_renewal,
 )
+from ansible_collections.plainstack.web.plugins.module_utils.certificates import Certificate
+from hypothesis import given
+from hypothesis import strategies as st
 
-DAY = 86400
-OPENSSL = """notBefore=Nov  2 10:00:00 2026 GMT
-notAfter=Jan 31 09:59:59 2027 GMT
-X509v3 Subject Alternative Name:
-    DNS:hello.example.com, DNS:www.hello.example.com
-"""
+from tests.unit.test_fetch_certificates import pair
+
+DAY = 86400.0
+NOW = 1_800_000_000.0
+SERVER = "https://acme.example.com/directory"
+ACCOUNT = Account(SERVER, "", "/var/www/acme", "")
 RENEWAL = """# renew_before_expiry = 30 days
 version = 2.1.0
 cert = /etc/letsencrypt/live/hello/cert.pem
@@ -42,21 +55,31 @@ cert = /etc/letsencrypt/live/hello/cert.pem
 account = 0123
 server = https://acme.example.com/directory
 authenticator = webroot
+webroot_path = /var/www/acme,
 [[webroot_map]]
 hello.example.com = /var/www/acme
 """
+OURS = Renewal(SERVER, "", "/var/www/acme", True)
 CERTBOT = """#!/bin/sh
 echo "$@" > {directory}/asked
 echo 'Some challenges have failed.' >&2
+cat > {directory}/letsencrypt.log <<'end'
+{log}
+end
 exit {code}
 """
+UNAUTHORIZED = """DEBUG:certbot._internal.main:Arguments: ['--non-interactive', '--cert-name', 'hello', '--domain']
+  "type": "urn:ietf:params:acme:error:unauthorized","""
 
 
 @pytest.fixture(autouse=True)
 def letsencrypt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """certbot's settings of one certificate, in a directory of its own."""
+    """certbot's settings of one certificate, in a directory of its own; certbot is version 2."""
     monkeypatch.setattr(acme, "LETSENCRYPT", str(tmp_path))
     monkeypatch.setattr(acme, "FAILURES", str(tmp_path / "var/failures.json"))
+    monkeypatch.setattr(acme, "LOG", str(tmp_path / "letsencrypt.log"))
+    monkeypatch.setattr(acme, "CERTBOT", str(tmp_path / "certbot"))
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.1.0")
     (tmp_path / "renewal").mkdir()
     path = tmp_path / "renewal/hello.conf"
     path.write_text(RENEWAL)
@@ -71,21 +94,115 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def certbot(directory: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    """A certbot on the PATH that ends with this code."""
+def certbot(directory: Path, monkeypatch: pytest.MonkeyPatch, code: int, log: str = UNAUTHORIZED) -> None:
+    """A certbot that ends with this code."""
     path = directory / "certbot"
-    path.write_text(CERTBOT.format(directory=directory, code=code))
+    path.write_text(CERTBOT.format(directory=directory, code=code, log=log))
     path.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
     monkeypatch.setattr(acme, "check", lambda domain, webroot: None)
 
 
-def order() -> None:
-    obtain("hello", ["hello.example.com", "www.hello.example.com"], Account("https://acme.example.com/directory", "", "/var/www/acme", ""))
+def order(self_check: bool = True) -> None:
+    obtain(Wanted("hello", ("hello.example.com", "www.hello.example.com")), "hello", ACCOUNT, self_check)
 
 
-def test_parse() -> None:
-    assert parse(OPENSSL) == Held(frozenset({"hello.example.com", "www.hello.example.com"}), 90 * DAY - 1)
+def lineage(name: str, names: str, begins: float = -30, ends: float = 60, settings: Renewal = OURS) -> Lineage:
+    return Lineage(name, Certificate(frozenset(names.split()), NOW + begins * DAY, NOW + ends * DAY), settings)
+
+
+def placed(name: str, names: str, others: dict[str, str], *there: Lineage) -> tuple[str, bool]:
+    """The lineage, and whether it must be ordered."""
+    everything = [Wanted(other, tuple(domains.split())) for other, domains in {**others, name: names}.items()]
+    found = place(everything[-1], everything, {one.name: one for one in there}, ACCOUNT, NOW)
+    return found.lineage, bool(found.reason)
+
+
+# Which lineage has the certificate of a set of names
+
+
+def test_nothing_to_order() -> None:
+    assert placed("one", "a b", {}, lineage("one", "b a")) == ("one", False)
+
+
+def test_two_apps_that_swap_their_names_need_no_order() -> None:
+    there = (lineage("one", "a"), lineage("two", "b"))
+    assert placed("one", "b", {"two": "a"}, *there) == ("two", False)
+    assert placed("two", "a", {"one": "b"}, *there) == ("one", False)
+
+
+def test_a_renamed_app_needs_no_order() -> None:
+    assert placed("new", "a", {}, lineage("old", "a")) == ("old", False)
+
+
+def test_a_new_name_is_ordered_in_place() -> None:
+    assert placed("one", "a b", {"two": "c"}, lineage("one", "a")) == ("one", True)
+    assert placed("one", "a", {"two": "c"}, lineage("one", "a b")) == ("one", True)
+    assert placed("one", "a", {}) == ("one", True)
+
+
+def test_a_lineage_that_another_app_needs_stays() -> None:
+    """After a swap the second app has the first one's lineage, and the first gets another name."""
+    fresh, ordered = placed("one", "b c", {"two": "a"}, lineage("one", "a"), lineage("two", "b"))
+    assert (fresh[:4], ordered) == ("one-", True)
+    assert placed("one", "b c", {"two": "a"}, lineage("one", "a"), lineage("two", "b"), lineage(fresh, "b c")) == (fresh, False)
+    # Where another valid one covers what it loses, it may be ordered anew
+    assert placed("one", "b c", {"two": "a d"}, lineage("one", "a"), lineage("two", "a b")) == ("one", True)
+    assert placed("one", "b c", {"two": "a d"}, lineage("one", "a"), lineage("two", "a b", ends=-1))[0] == fresh
+
+
+@pytest.mark.parametrize(
+    ("settings", "begins", "ends", "reason"),
+    [
+        (OURS, -30, 60, ""),
+        (OURS, -66, 24, ""),
+        (OURS, -68, 22, "certbot's timer has not renewed it"),
+        (OURS, -91, -1, "it ended on 2027-01-14"),
+        (dataclasses.replace(OURS, server="https://staging.example.com"), -30, 60, "did not come from the wanted ACME server"),
+        (dataclasses.replace(OURS, webroot=""), -30, 60, "did not come from the wanted ACME server"),
+    ],
+)
+def test_why_it_is_ordered(settings: Renewal, begins: float, ends: float, reason: str) -> None:
+    wanted = Wanted("one", ("a",))
+    found = place(wanted, [wanted], {"one": lineage("one", "a", begins, ends, settings)}, ACCOUNT, NOW)
+    assert found.lineage == "one"
+    assert reason in found.reason
+    assert bool(found.reason) is bool(reason)
+
+
+@given(
+    names=st.dictionaries(st.sampled_from(["one", "two", "three"]), st.sets(st.sampled_from("abcd"), min_size=1), min_size=1),
+    there=st.dictionaries(st.sampled_from(["one", "two", "three"]), st.sets(st.sampled_from("abcd"), min_size=1)),
+)
+def test_whatever_the_apps_become_no_name_loses_its_certificate(names: dict[str, set[str]], there: dict[str, set[str]]) -> None:
+    taken: set[str] = set()
+    wanted = []
+    for name, domains in names.items():  # a name belongs to one app
+        if domains - taken:
+            wanted.append(Wanted(name, tuple(sorted(domains - taken))))
+        taken |= domains
+    held = {name: lineage(name, " ".join(domains)) for name, domains in there.items()}
+    had = {name for one in held.values() for name in one.certificate.names} & taken
+    for one in wanted:
+        found = place(one, wanted, held, ACCOUNT, NOW)
+        if found.reason:
+            held[found.lineage] = lineage(found.lineage, " ".join(one.domains))
+        assert {name for each in held.values() for name in each.certificate.names} >= had
+    assert not any(place(one, wanted, held, ACCOUNT, NOW).reason for one in wanted)
+
+
+def test_what_an_operator_is_told() -> None:
+    wanted = Wanted("one", ("a",))
+
+    def told(*there: Lineage) -> str:
+        held = {one.name: one for one in there}
+        return concern(wanted, place(wanted, [wanted], held, ACCOUNT, NOW), held, NOW)
+
+    assert told(lineage("one", "a")) == ""
+    assert "two thirds of the life of the certificate for a have passed; it ends on 2027-02-11" in told(lineage("one", "a", -63, 27))
+    assert "must be ordered: there is none for these names. Next: ansible-playbook deploy.yml -e app=one" in told()
+
+
+# certbot's settings
 
 
 @pytest.mark.parametrize(("days", "expected"), [(90, "720 hours"), (47, "376 hours"), (45, "360 hours"), (11, "88 hours"), (6, "72 hours"), (1, "12 hours")])
@@ -93,48 +210,99 @@ def test_renew_before(days: int, expected: str) -> None:
     assert renew_before(days * DAY - 1) == expected
 
 
+def test_certbot_4_decides_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "4.0.0")
+    assert renew_before(90 * DAY) == ""
+
+
+def test_there_is_no_certbot_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    assert renew_before(90 * DAY) == "720 hours"
+
+
+def settled(path: Path, days: float = 6) -> Lineage:
+    return Lineage("hello", Certificate(frozenset({"a"}), NOW, NOW + days * DAY), renewal(path.read_text()))
+
+
 @pytest.mark.parametrize("line", ["# renew_before_expiry = 30 days\n", "renew_before_expiry = 30 days\n", ""])
 def test_the_renewal_changes_one_line(letsencrypt: Path, line: str) -> None:
     others = RENEWAL.split("\n", 1)[1]
     letsencrypt.write_text(line + others)
-    assert set_renewal("hello", 6 * DAY, dry_run=True) is True
+    assert set_renewal(settled(letsencrypt), enabled=True, dry_run=True) is True
     assert letsencrypt.read_text() == line + others
-    assert set_renewal("hello", 6 * DAY, dry_run=False) is True
+    assert set_renewal(settled(letsencrypt), enabled=True, dry_run=False) is True
     assert letsencrypt.read_text() == "renew_before_expiry = 72 hours\n" + others
-    assert set_renewal("hello", 6 * DAY, dry_run=False) is False
+    assert set_renewal(settled(letsencrypt), enabled=True, dry_run=False) is False
+
+
+def test_the_renewal_ends_and_begins_again(letsencrypt: Path) -> None:
+    set_renewal(settled(letsencrypt), enabled=True, dry_run=False)
+    before = letsencrypt.read_text()
+    assert set_renewal(settled(letsencrypt), enabled=False, dry_run=False) is True
+    assert "[renewalparams]\nautorenew = False\n" in letsencrypt.read_text()
+    assert set_renewal(settled(letsencrypt), enabled=False, dry_run=False) is False
+    assert set_renewal(settled(letsencrypt), enabled=True, dry_run=False) is True
+    assert letsencrypt.read_text() == before
+
+
+def test_certbot_4_takes_the_line_away(letsencrypt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    letsencrypt.write_text(f"renew_before_expiry = 72 hours\n{RENEWAL}")
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "4.0.0")
+    assert set_renewal(settled(letsencrypt), enabled=True, dry_run=False) is True
+    assert renewal(letsencrypt.read_text()) == OURS
 
 
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        (RENEWAL, Renewal("https://acme.example.com/directory", "")),
-        (f"renew_before_expiry = 72 hours\n{RENEWAL}", Renewal("https://acme.example.com/directory", "72 hours")),
-        ("", Renewal("", "")),
-        (None, Renewal("", "")),
+        (RENEWAL, OURS),
+        (f"renew_before_expiry = 72 hours\n{RENEWAL}", dataclasses.replace(OURS, before="72 hours")),
+        (RENEWAL.replace("webroot\n", "standalone\n"), dataclasses.replace(OURS, webroot="")),
+        ("", Renewal("", "", "", True)),
+        ("[broken", Renewal("", "", "", True)),
     ],
 )
-def test_certbots_settings(letsencrypt: Path, text: str | None, found: Renewal) -> None:
-    if text is None:
-        letsencrypt.unlink()
-    else:
-        letsencrypt.write_text(text)
-    assert renewal_of("hello") == found
+def test_certbots_settings(text: str, found: Renewal) -> None:
+    assert renewal(text) == found
+
+
+def test_what_certbot_has(tmp_path: Path) -> None:
+    assert lineages() == {}  # settings without a certificate
+    (tmp_path / "live/hello").mkdir(parents=True)
+    (tmp_path / "live/hello/cert.pem").write_bytes(pair()["fullchain.pem"])
+    assert {name: (one.certificate.names, one.renewal) for name, one in lineages().items()} == {"hello": (frozenset({"hello.test"}), OURS)}
 
 
 @pytest.mark.parametrize(
-    ("names", "server", "before", "expected"),
+    ("there", "package", "found"),
     [
-        ("a b", "x", "72 hours", True),
-        ("b a", "x", "72 hours", True),
-        ("a", "x", "72 hours", False),
-        ("a b c", "x", "72 hours", False),
-        ("a b", "y", "72 hours", False),
-        ("a b", "x", "30 days", False),
-        ("a b", "x", "", False),
+        ({}, False, ""),
+        ({"usr": ""}, True, ""),
+        ({"usr": ""}, False, "usr is a certbot from pip or another source"),
+        ({"local": ""}, True, "local is a certbot from pip or another source"),
+        ({"usr": "opt/certbot"}, True, "usr is a certbot from pip or another source"),
+        ({"usr": "snap/bin/certbot"}, False, "usr is a certbot from snap; .*(?s:.*)'sudo snap remove certbot; sudo rm -f"),
     ],
 )
-def test_as_wanted(names: str, server: str, before: str, expected: bool) -> None:
-    assert as_wanted(Held(frozenset({"a", "b"}), 6 * DAY), Renewal(server, before), names.split(), "x") is expected
+def test_a_certbot_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: dict[str, str], package: bool, found: str) -> None:
+    monkeypatch.setattr(acme, "FOREIGN", (f"{tmp_path}/bin", f"{tmp_path}/local", f"{tmp_path}/usr"))
+    monkeypatch.setattr(acme, "CERTBOT", f"{tmp_path}/usr")
+    monkeypatch.setattr(acme, "PACKAGE", f"{tmp_path}/package")
+    if package:
+        (tmp_path / "package").touch()
+    for name, target in there.items():
+        if target:
+            (tmp_path / name).symlink_to(tmp_path / target)
+        else:
+            (tmp_path / name).touch()
+    said = foreign_certbot()
+    assert re.search(found, said) if found else said == ""
+
+
+# Orders
 
 
 def test_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,6 +311,17 @@ def test_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = (tmp_path / "asked").read_text()
     assert "--domain hello.example.com --domain www.hello.example.com" in asked
     assert "--register-unsafely-without-email" in asked
+
+
+def test_the_self_check_can_be_switched_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(domain: str, webroot: str) -> None:
+        raise AcmeError("another server answers")
+
+    certbot(tmp_path, monkeypatch, 0)
+    monkeypatch.setattr(acme, "check", wrong)
+    with pytest.raises(AcmeError, match="another server answers"):
+        order()
+    order(self_check=False)
 
 
 def test_no_fifth_order_within_an_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> None:
@@ -158,6 +337,49 @@ def test_no_fifth_order_within_an_hour(tmp_path: Path, monkeypatch: pytest.Monke
     clock[0] += 1201
     with pytest.raises(AcmeError, match="certbot says"):
         order()
+
+
+@pytest.mark.parametrize("log", ["", UNAUTHORIZED.replace("unauthorized", "invalidContact"), UNAUTHORIZED.replace("'hello'", "'other'")])
+def test_what_the_acme_server_does_not_count_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: list[float], log: str) -> None:
+    certbot(tmp_path, monkeypatch, 1, log)
+    for _ in range(6):
+        with pytest.raises(AcmeError, match="certbot says"):
+            order()
+
+
+@pytest.mark.parametrize(
+    ("said", "log", "what"),
+    [
+        ("", UNAUTHORIZED, "The ACME server could not see that a name leads here."),
+        ("", UNAUTHORIZED.replace("unauthorized", "caa"), "A CAA record forbids this ACME server."),
+        ("", UNAUTHORIZED.replace("unauthorized", "invalidContact"), "The ACME server refuses the e-mail address."),
+        ("", f'"urn:ietf:params:acme:error:badNonce"\n{UNAUTHORIZED}', "The ACME server could not see that a name leads here."),
+        ("", "Retry-After: 3600\n" + UNAUTHORIZED.replace("unauthorized", "rateLimited"), "It asks to wait until 2027-01-15 09:00 UTC."),
+        ("", "requests.exceptions.ConnectionError: HTTPSConnectionPool(host='acme', port=443)", UNREACHABLE.what),
+        ("", "requests.exceptions.ReadTimeout: x", UNREACHABLE.what),
+        ("", "requests.exceptions.SSLError: [SSL: CERTIFICATE_VERIFY_FAILED]", UNTRUSTED.what),
+        ("Another instance of Certbot is already running.", "", BUSY_REFUSAL.what),
+        ("Une erreur est survenue", "", UNKNOWN.what),
+    ],
+)
+@pytest.mark.usefixtures("clock")
+def test_why_certbot_failed(said: str, log: str, what: str) -> None:
+    assert what in judge(said, log).what
+
+
+def test_another_certbot_gets_time_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certbot(tmp_path, monkeypatch, 1)
+    path = tmp_path / "certbot"
+    path.write_text("#!/bin/sh\necho 'Another instance of Certbot is already running.'\nexit 1\n")
+    waited: list[float] = []
+    monkeypatch.setattr(time, "monotonic", lambda: sum(waited))
+    monkeypatch.setattr(time, "sleep", waited.append)
+    with pytest.raises(AcmeError, match=r"Another certbot is running\.(?s:.*)Next: deploy again when it has ended"):
+        order()
+    assert sum(waited) > 100
+    waited.clear()
+    monkeypatch.setattr(time, "sleep", lambda seconds: certbot(tmp_path, monkeypatch, 0))
+    order()
 
 
 def test_failures_are_forgotten_after_a_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> None:

@@ -61,6 +61,13 @@ def test_a_new_name_alone_gets_the_placeholder() -> None:
     assert chosen("a.test", "one") == {"a.test": ""}
 
 
+def test_an_own_one_is_served_also_for_names_that_it_does_not_have() -> None:
+    own = held("one", "origin.test")
+    assert chosen("a.test www.a.test", "one", own, own=True) == {"a.test www.a.test": "one"}
+    assert chosen("a.test www.a.test", "one", own, held("two", "www.a.test"), own=True) == {"a.test": "one", "www.a.test": "two"}
+    assert chosen("a.test", "one", own) == {"a.test": ""}
+
+
 def test_its_own_goes_before_a_trusted_one_and_a_valid_one_before_its_own() -> None:
     other = held("other", "a.test", ends=80)
     assert chosen("a.test", "one", other, held("one", "a.test", trusted=False)) == {"a.test": "one"}
@@ -105,7 +112,7 @@ def test_no_name_has_a_certificate_of_another_while_one_covers_it(domains: list[
     for part in served:
         for name in part.domains:
             able = [one for one in there if one.certificate.covers(name)]
-            assert (part.held in able) if able else part.held is None
+            assert (part.held in able) if able else (part.held is None or (own and part.held.path == "/live/one/fullchain.pem"))
             if any(one.certificate.valid(NOW) for one in able):
                 assert part.held is not None
                 assert part.held.certificate.valid(NOW)
@@ -171,4 +178,4 @@ def test_an_own_certificate_that_nobody_renews() -> None:
     assert "its own certificate ended on 20" in complaints("one", ["a.test"], one, NOW + 60 * DAY)[0][0]
     assert "is not valid yet" in complaints("one", ["a.test"], one, NOW - 31 * DAY)[0][0]
     assert "does not cover www.a.test. Where it is set: 'certificate' of the app 'one'" in complaints("one", ["a.test", "www.a.test"], one, NOW)[1][0]
-    assert "covers none of a.test" in complaints("one", ["a.test"], None, NOW)[1][0]
+    assert "is not a certificate that can be read" in complaints("one", ["a.test"], None, NOW)[0][0]

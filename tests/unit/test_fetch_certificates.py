@@ -118,5 +118,17 @@ def test_names_that_lead_elsewhere_are_ignored(fetch: ModuleType, run: Callable[
     assert list(Path(fetch.HERE).iterdir()) == []
 
 
+def test_more_than_certificates_take(run: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither the whole nor a file that is sparse, and small on its way, fills the memory."""
+    assert run({"hello/fullchain.pem": b"x" * (5 * 2**20)}) == ["ended with 1"]
+    assert "gave none: more than" in capsys.readouterr().err
+
+
+def test_a_certificate_that_another_app_has_now(fetch: ModuleType, run: Callable[..., list[str]]) -> None:
+    name = f"{'a' * 31}-0123abcd"
+    assert run({f"{name}/{file}": content for file, content in pair().items()}) == [*NGINX, "ended with 0"]
+    assert (Path(fetch.HERE) / name / "privkey.pem").exists()
+
+
 def test_no_connection(run: Callable[..., list[str]]) -> None:
     assert run({}, 255) == ["ended with 1"]

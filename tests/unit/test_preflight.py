@@ -60,6 +60,7 @@ def test_a_good_host(changes: dict[str, Any]) -> None:
         ({"inodes": 19999}, "19999 inodes are free for /srv; 20000 are needed (preflight_inodes)"),
         ({"clock_skew": 301.0}, "differs from this machine's by 301 s"),
         ({"clock_skew": -301.0}, "differs from this machine's by -301 s"),
+        ({"foreign_certbot": "/snap/bin/certbot is a certbot from snap"}, "/snap/bin/certbot is a certbot from snap"),
         ({"foreign_sites": ("blog", "shop")}, "nginx serves sites of its own there (blog, shop in /etc/nginx/sites-enabled), which would go dark."),
         ({"listeners": {80: "apache2", 443: "nginx"}}, "port 80 is taken by apache2, and nginx needs it."),
     ],

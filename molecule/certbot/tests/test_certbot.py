@@ -17,8 +17,11 @@ def test_certificate_chains_up_to_the_acme_servers_root(host: Host, https: Reque
 def test_renewal_is_a_third_of_the_lifetime_before_the_end(host: Host) -> None:
     settings = host.file("/etc/letsencrypt/renewal/site.conf").content_string
     found = re.search(r"^renew_before_expiry = (\d+) hours$", settings, re.MULTILINE)
-    assert found
-    assert 29 * 24 <= int(found[1]) <= 31 * 24  # Pebble's certificates last 90 days here
+    if host.check_output("certbot --version").startswith("certbot 2."):
+        assert found
+        assert 29 * 24 <= int(found[1]) <= 31 * 24  # Pebble's certificates last 90 days here
+    else:  # it does so by itself
+        assert not found
 
 
 def test_one_timer_renews(host: Host) -> None:

@@ -196,8 +196,6 @@ def test_shared_directory_is_linked_and_writable(host: Host) -> None:
 def test_renewal_is_certbots_timer_alone(host: Host) -> None:
     assert host.service("certbot.timer").is_enabled
     assert host.service("certbot.timer").is_running
-    settings = host.file("/etc/letsencrypt/renewal/hello.conf").content_string
-    assert "renew_before_expiry = " in settings
 
 
 def test_renewed_certificate_is_served(host: Host, https: Request, hello: str) -> None:

@@ -192,18 +192,25 @@ def test_snippet_that_nginx_does_not_take(vm: Vm, site: Site, get: Get, served: 
 
 
 def test_acme_server_down(vm: Vm, site: Site, get: Get, served: Served, tidy: Tidy, mend: Mend) -> None:
-    """The release is live all the same, behind the placeholder."""
+    """From an own certificate to one that cannot be had: the release is live all the same, and its name goes on with the own one."""
     old = vm.live()
+    assert vm.run("ls /etc/letsencrypt/renewal-hooks/deploy/plainstack").returncode != 0  # nobody needs certbot
     mend()
     own = {key: site.app.pop(key) for key in ("certificate", "certificate_key")}
     site.variables = {"certbot_server": "https://127.0.0.1:14000/dir"}
     vm.do("getent hosts hello.test >/dev/null || echo '127.0.0.1 hello.test' >> /etc/hosts")
-    words = ["certbot got no certificate from https://127.0.0.1:14000/dir", "certbot says:", "The site is live and serves a self-signed placeholder"]
-    check_message(site.deploy(), *words, "Next: ")
+    vm.do("touch /usr/local/bin/certbot")
+    check_message(site.deploy(), "nothing was touched", "/usr/local/bin/certbot is a certbot from pip or another source", "Remove it: 'sudo rm")
+    vm.do("rm /usr/local/bin/certbot")
+    words = ["certbot got no certificate from https://127.0.0.1:14000/dir. The ACME server cannot be reached.", "certbot says:", "The apps are live"]
+    with served():
+        check_message(site.deploy(), *words, "Next: ")
     assert tidy().live != old
-    assert get("/healthz", verify=False).status == 200
+    assert get("/healthz").status == 200
     site.app.update(own)
     assert site.deploy().code == 0
+    # What sudo says of a host whose own name does not resolve is no answer of the host
+    vm.do('grep -v "$(hostname)" /etc/hosts > /tmp/hosts && cat /tmp/hosts > /etc/hosts')
     with served():
         assert "changed=0" in site.deploy().output
 
