@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import signal
 import socket
 import ssl
@@ -91,6 +92,13 @@ class Run:
     def said(self) -> str:
         """The output with every run of white space as one blank: it wraps lines as it likes."""
         return " ".join(self.output.split())
+
+    @property
+    def changed(self) -> int:
+        """Tasks that have changed something on the servers, by the recap; this machine's line in it does not count."""
+        recap = re.findall(r"^(\S+) +: ok=\d+ +changed=(\d+)", self.output, re.MULTILINE)
+        assert recap, self.output[-3000:]
+        return sum(int(count) for name, count in recap if name != "localhost")
 
 
 def check_message(run: Run, *words: str) -> None:
