@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 
 import pytest
 from support import Request, name_of
@@ -154,3 +156,13 @@ def test_connections_wait_while_nginx_is_replaced(host: Host, https: Request, on
     assert [https(one, verify=False).status for _ in range(3)] == [200] * 3
     listed = host.check_output("ss -ltnpH 'sport = :443'").splitlines()
     assert [('"nginx"' in line and '"systemd"' in line) for line in listed] == [True] * len(listed)
+
+
+def test_no_worker_of_nginx_waits_in_accept(host: Host) -> None:
+    """The ports that systemd passes block unless it is told otherwise: a worker that comes second for a connection would hang, and all that it serves."""
+    master = host.check_output("systemctl show --property=MainPID --value nginx.service")
+    listed = host.check_output("ss -ltnpH 'sport = :80 or sport = :443'")
+    handles = re.findall(rf"pid={master},fd=(\d+)", listed)
+    assert handles
+    flags = [int(host.check_output(f"sed -n 's/^flags:\\s*//p' /proc/{master}/fdinfo/{handle}"), 8) for handle in handles]
+    assert [bool(flag & os.O_NONBLOCK) for flag in flags] == [True] * len(handles)
