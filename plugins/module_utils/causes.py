@@ -106,7 +106,7 @@ RULES: tuple[Rule, ...] = (
     (
         r"dns error|failed to lookup address|Name or service not known|Temporary failure in name resolution",
         "the server cannot resolve the name of the package index",
-        "'getent hosts pypi.org' on the server must print an address. A proxy or a mirror is set in 'build_environment' (HTTPS_PROXY, UV_DEFAULT_INDEX).",
+        "'resolvectl query' or 'getent hosts' with that name on the server must print an address. A proxy or a mirror is set in 'build_environment' (HTTPS_PROXY, UV_DEFAULT_INDEX).",
     ),
     (
         r"\b(401|403|407)\b.*(?:Unauthorized|Forbidden|Proxy Authentication)|HTTP status client error \((401|403|407)",
@@ -116,7 +116,7 @@ RULES: tuple[Rule, ...] = (
     (
         r"tcp connect error|operation timed out|error sending request|Connection refused|Network is unreachable|HTTP status server error|Failed to fetch",
         "the server cannot reach the package index, or it does not answer",
-        "try 'curl -sSI https://pypi.org/simple/' on the server. A proxy or a mirror is set in 'build_environment' (HTTPS_PROXY, UV_DEFAULT_INDEX).",
+        "try 'curl -sSI' with that address on the server. A proxy or a mirror is set in 'build_environment' (HTTPS_PROXY, UV_DEFAULT_INDEX).",
     ),
     (
         r"[Bb]ecause (\S+) was not found in the package registry",

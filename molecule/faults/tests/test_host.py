@@ -52,7 +52,12 @@ def test_disk_that_fills_up(left: str, vm: Vm, site: Site, served: Served, tidy:
     mend()
     with served():
         with small_disk(vm, left):
-            words = ["No space left on device", "the release could not be written", "Nothing half-built is left", "'df -h /srv/hello; df -i /srv/hello"]
+            words = [
+                "No space left on device",
+                "the release could not be written",
+                "Nothing half-built is left",
+                "'df -h /srv/hello /var/cache/plainstack/build; df -i /srv/hello",
+            ]
             check_message(site.deploy(), *words, "still serves", "Next: ")
             after = tidy()
             assert (after.live, after.releases) == (before.live, before.releases)
