@@ -106,7 +106,7 @@ RULES: tuple[Rule, ...] = (
     (
         r"dns error|failed to lookup address|Name or service not known|Temporary failure in name resolution",
         "the server cannot resolve the name of the package index",
-        "'resolvectl query' or 'getent hosts' with that name on the server must print an address. A proxy or a mirror is set in 'build_environment' (HTTPS_PROXY, UV_DEFAULT_INDEX).",
+        "'getent hosts' with that name must print an address on the server. A proxy or a mirror is set in 'build_environment' (HTTPS_PROXY, UV_DEFAULT_INDEX).",
     ),
     (
         r"\b(401|403|407)\b.*(?:Unauthorized|Forbidden|Proxy Authentication)|HTTP status client error \((401|403|407)",
