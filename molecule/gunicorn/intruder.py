@@ -17,9 +17,11 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def everything() -> Iterator[tuple[str, list[str], list[str]]]:
-    for path, directories, files in os.walk("/"):
-        directories[:] = [name for name in directories if os.path.join(path, name) not in NOT_TRIED]
-        yield path, directories, files
+    # What lies in a directory that cannot be listed is still known by its name
+    for top in ("/", os.environ["PLAINSTACK_SHARED"], os.getcwd()):
+        for path, directories, files in os.walk(top):
+            directories[:] = [name for name in directories if os.path.join(path, name) not in NOT_TRIED]
+            yield path, directories, files
 
 
 def writable() -> list[str]:
@@ -30,7 +32,7 @@ def writable() -> list[str]:
             os.close(os.open(f"{path}/intruder", os.O_CREAT | os.O_WRONLY, 0o600))
             found.append(path)
             os.unlink(f"{path}/intruder")
-    return sorted(found)
+    return sorted({*found})
 
 
 def changeable() -> list[str]:
@@ -43,7 +45,7 @@ def changeable() -> list[str]:
                 if stat.S_ISREG(os.lstat(whole).st_mode):
                     os.close(os.open(whole, os.O_WRONLY))
                     found.append(whole)
-    return sorted(found)
+    return sorted({*found})
 
 
 def sockets() -> list[str]:
@@ -65,7 +67,7 @@ def sockets() -> list[str]:
             with contextlib.suppress(OSError):
                 os.chmod(whole, 0o777)
                 found.append(f"chmod {whole}")
-    return sorted(found)
+    return sorted({*found})
 
 
 def fits(directory: str) -> int:
@@ -91,7 +93,7 @@ def killable() -> list[int]:
     with contextlib.suppress(OSError):
         os.kill(1, signal.SIGCONT)
         found.append(1)
-    return sorted(found)
+    return sorted({*found})
 
 
 def calls() -> list[str]:
