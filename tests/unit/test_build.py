@@ -199,6 +199,15 @@ def test_commands_install(plan: Plan, name: str, kind: str, hashed: bool, expect
 
 
 @pytest.mark.parametrize(
+    ("name", "kind", "hashed"), [("uv.lock", "project", True), ("requirements.txt", "requirements", False), ("pylock.toml", "pylock", True)]
+)
+@pytest.mark.parametrize("build", ["source", "wheels"])
+def test_with_wheels_alone_nothing_is_built(plan: Plan, name: str, kind: str, hashed: bool, build: str) -> None:
+    _venv, install = commands(replace(plan, requirements=name, build=build), kind, hashed)
+    assert ("--no-build" in install) is (build == "wheels")
+
+
+@pytest.mark.parametrize(
     ("python", "managed"),
     [("system", "--no-managed-python"), ("3.13.1", "--managed-python")],
 )
