@@ -98,7 +98,7 @@ def blame(text: str, known: Iterable[Source]) -> str:
 def complaints(output: str, known: list[Source]) -> list[Complaint]:
     """The sources that `apt-get update` could not read, by its output in the locale C.
 
-    Each is a line `Err:2 http://deb.debian.org/debian nosuch Release`, and below it, indented, the reason.
+    Each is a line `Err:2 http://deb.example.org/debian nosuch Release`, and below it, indented, the reason.
     """
     found: dict[tuple[str, str], Complaint] = {}
     lines = output.replace("\r", "").splitlines()

@@ -142,7 +142,7 @@ CASES = {
         "requirements.txt is not a valid",
         "correct the line",
     ),
-    "permission": ("error: failed to open file `/root/ca.pem`: Permission denied (os error 13)", "may not read or write", "plainstack-build"),
+    "permission": ("error: failed to open file `/etc/ssl/private/ca.pem`: Permission denied (os error 13)", "may not read or write", "plainstack-build"),
 }
 
 

@@ -45,28 +45,28 @@ else:
 """
 
 # As apt 2.6 and 3.0 print them
-UPDATE = """Hit:1 http://deb.debian.org/debian trixie InRelease
+UPDATE = """Hit:1 http://deb.example.org/debian trixie InRelease
 Ign:2 cdrom://[Debian GNU/Linux 13.0.0 _Trixie_ - Official amd64 NETINST] trixie InRelease
 Err:3 cdrom://[Debian GNU/Linux 13.0.0 _Trixie_ - Official amd64 NETINST] trixie Release
   Please use apt-cdrom to make this CD-ROM recognized by APT. apt-get update cannot be used to add new CD-ROMs
-Err:10 http://deb.debian.org/debian nosuch-backports Release
+Err:10 http://deb.example.org/debian nosuch-backports Release
   404  Not Found [IP: 203.0.113.80 80]
 Err:2 http://127.0.0.1:9/apt stable InRelease
   Could not connect to 127.0.0.1:9 (127.0.0.1). - connect (111: Connection refused)
   Unable to connect to 127.0.0.1:9:
-Err:8 http://deb.debian.org/debian-security trixie-security InRelease
+Err:8 http://deb.example.org/debian-security trixie-security InRelease
 Reading package lists...
-E: The repository 'http://deb.debian.org/debian nosuch-backports Release' does not have a Release file.
+E: The repository 'http://deb.example.org/debian nosuch-backports Release' does not have a Release file.
 """
 FILES = {
     "/etc/apt/sources.list": (
-        "# deb http://127.0.0.1:9/apt stable main\n\ndeb http://deb.debian.org/debian trixie main\n"
-        "deb [arch=amd64 signed-by=/a.gpg] http://deb.debian.org/debian-security/ trixie-security main\n"
+        "# deb http://127.0.0.1:9/apt stable main\n\ndeb http://deb.example.org/debian trixie main\n"
+        "deb [arch=amd64 signed-by=/a.gpg] http://deb.example.org/debian-security/ trixie-security main\n"
     ),
     "/etc/apt/sources.list.d/cd.list": "deb cdrom:[Debian GNU/Linux 13.0.0 _Trixie_ - Official amd64 NETINST]/ trixie main contrib\n",
     "/etc/apt/sources.list.d/third.list": "  deb-src http://127.0.0.1:9/apt/ stable main\n",
     "/etc/apt/sources.list.d/debian.sources": (
-        "# a comment\nTypes: deb\nURIs: http://deb.debian.org/debian\nSuites: trixie trixie-updates\n nosuch-backports\nComponents: main\n"
+        "# a comment\nTypes: deb\nURIs: http://deb.example.org/debian\nSuites: trixie trixie-updates\n nosuch-backports\nComponents: main\n"
         "\nTypes: deb\nURIs: http://127.0.0.1:9/apt\nSuites: stable\nEnabled: no\n"
     ),
 }
@@ -235,12 +235,12 @@ def test_waits_for_the_lock_no_longer_than_told(monkeypatch: pytest.MonkeyPatch)
 
 def test_sources() -> None:
     assert sources(FILES) == [
-        Source("/etc/apt/sources.list", "http://deb.debian.org/debian", "trixie"),
-        Source("/etc/apt/sources.list", "http://deb.debian.org/debian-security", "trixie-security"),
+        Source("/etc/apt/sources.list", "http://deb.example.org/debian", "trixie"),
+        Source("/etc/apt/sources.list", "http://deb.example.org/debian-security", "trixie-security"),
         Source("/etc/apt/sources.list.d/cd.list", "cdrom:[Debian GNU/Linux 13.0.0 _Trixie_ - Official amd64 NETINST]", "trixie"),
-        Source("/etc/apt/sources.list.d/debian.sources", "http://deb.debian.org/debian", "trixie"),
-        Source("/etc/apt/sources.list.d/debian.sources", "http://deb.debian.org/debian", "trixie-updates"),
-        Source("/etc/apt/sources.list.d/debian.sources", "http://deb.debian.org/debian", "nosuch-backports"),
+        Source("/etc/apt/sources.list.d/debian.sources", "http://deb.example.org/debian", "trixie"),
+        Source("/etc/apt/sources.list.d/debian.sources", "http://deb.example.org/debian", "trixie-updates"),
+        Source("/etc/apt/sources.list.d/debian.sources", "http://deb.example.org/debian", "nosuch-backports"),
         Source("/etc/apt/sources.list.d/third.list", "http://127.0.0.1:9/apt", "stable"),
     ]
 
