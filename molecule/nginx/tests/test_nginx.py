@@ -166,3 +166,8 @@ def test_no_worker_of_nginx_waits_in_accept(host: Host) -> None:
     assert handles
     flags = [int(host.check_output(f"sed -n 's/^flags:\\s*//p' /proc/{master}/fdinfo/{handle}"), 8) for handle in handles]
     assert [bool(flag & os.O_NONBLOCK) for flag in flags] == [True] * len(handles)
+
+
+def test_no_port_is_open_without_the_firewall(host: Host) -> None:
+    """A reboot of a server that refuses visitors: with the rules gone first, connections would be taken by a port that is about to close."""
+    assert "plainstack-firewall.service" in host.check_output("systemctl show --property=After --value nginx.socket").split()
