@@ -53,7 +53,7 @@ def stream() -> Response:
 NAIVE_UNIT = """[Service]
 Type=notify
 User=hello
-Group=www-data
+Group=hello
 UMask=0007
 RuntimeDirectory=naive
 WorkingDirectory={release}
