@@ -150,7 +150,7 @@ def test_taken_port(vm: Vm, site: Site) -> None:
 
 @pytest.mark.parametrize(("name", "word"), [("user", "The system has units of the name user@.service"), ("video", "The system has a group video")])
 def test_names_of_the_system(site: Site, name: str, word: str) -> None:
-    site.app["name"] = name
+    site.app.update(name=name, domains=[f"{name}.hello.test"])  # a live domain under another name is refused before that
     check_message(site.deploy(), word)
 
 
