@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible import constants as C  # type: ignore[attr-defined]
 from ansible.plugins.action import ActionBase
-from ansible_collections.plainstack.web.plugins.module_utils.archive import ArchiveError, build, list_files, revision, warnings
+from ansible_collections.plainstack.web.plugins.module_utils.controller.archive import ArchiveError, build, list_files, revision, warnings
 from ansible_collections.plainstack.web.plugins.module_utils.static import problems
 
 

@@ -19,9 +19,9 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.plainstack.web.plugins.action.step import silence
+from ansible_collections.plainstack.web.plugins.module_utils.controller.process import Process
+from ansible_collections.plainstack.web.plugins.module_utils.host.lock import RENEWAL
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
-from ansible_collections.plainstack.web.plugins.module_utils.lock import RENEWAL
-from ansible_collections.plainstack.web.plugins.module_utils.process import Process
 
 SUDO = re.compile(r"sudo|become|not in the sudoers|password is required", re.IGNORECASE)
 SLOW = "waiting for privilege escalation prompt"  # it was reached, and its sudo took longer than Ansible waits

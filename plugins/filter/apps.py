@@ -6,14 +6,23 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.plainstack.web.plugins.module_utils import rollout, traffic
-from ansible_collections.plainstack.web.plugins.module_utils.adopt import AdoptError
-from ansible_collections.plainstack.web.plugins.module_utils.adopt import adopt as adopt_releases
-from ansible_collections.plainstack.web.plugins.module_utils.definition import DefinitionError, normalise, select
-from ansible_collections.plainstack.web.plugins.module_utils.ssh import KeyTextError
-from ansible_collections.plainstack.web.plugins.module_utils.ssh import public_key as parse_key
-from ansible_collections.plainstack.web.plugins.module_utils.wiring import WiringError, balanced_sites, certificates, issuers, places, release_config, sites
-from ansible_collections.plainstack.web.plugins.module_utils.wiring import addresses as private_addresses
+from ansible_collections.plainstack.web.plugins.module_utils import traffic
+from ansible_collections.plainstack.web.plugins.module_utils.controller import rollout
+from ansible_collections.plainstack.web.plugins.module_utils.controller.adopt import AdoptError
+from ansible_collections.plainstack.web.plugins.module_utils.controller.adopt import adopt as adopt_releases
+from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import DefinitionError, normalise, select
+from ansible_collections.plainstack.web.plugins.module_utils.controller.ssh import KeyTextError
+from ansible_collections.plainstack.web.plugins.module_utils.controller.ssh import public_key as parse_key
+from ansible_collections.plainstack.web.plugins.module_utils.controller.wiring import (
+    WiringError,
+    balanced_sites,
+    certificates,
+    issuers,
+    places,
+    release_config,
+    sites,
+)
+from ansible_collections.plainstack.web.plugins.module_utils.controller.wiring import addresses as private_addresses
 from ansible_collections.plainstack.web.plugins.plugin_utils.evaluate import evaluate
 
 

@@ -92,8 +92,8 @@ import subprocess
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.plainstack.web.plugins.module_utils.host.lock import LockError, shared
 from ansible_collections.plainstack.web.plugins.module_utils.layout import make_directory, read, write
-from ansible_collections.plainstack.web.plugins.module_utils.lock import LockError, shared
 from ansible_collections.plainstack.web.plugins.module_utils.stamp import STAMPS, digest
 from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 

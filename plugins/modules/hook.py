@@ -70,12 +70,12 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.plainstack.web.plugins.module_utils.environment import decode
-from ansible_collections.plainstack.web.plugins.module_utils.health import Health
-from ansible_collections.plainstack.web.plugins.module_utils.hook import run as run_hook
-from ansible_collections.plainstack.web.plugins.module_utils.instance import Work
+from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health
+from ansible_collections.plainstack.web.plugins.module_utils.host.hook import run as run_hook
+from ansible_collections.plainstack.web.plugins.module_utils.host.instance import Work
+from ansible_collections.plainstack.web.plugins.module_utils.host.lock import LockError, step
+from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError, serving
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
-from ansible_collections.plainstack.web.plugins.module_utils.lock import LockError, step
-from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, serving
 
 
 def mark(app: App, identifier: str, name: str) -> int:

@@ -140,11 +140,11 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.plainstack.web.plugins.module_utils.health import Health
-from ansible_collections.plainstack.web.plugins.module_utils.instance import Work, confirm, finish, prune, retire, start, switch, undo
+from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health
+from ansible_collections.plainstack.web.plugins.module_utils.host.instance import Work, confirm, finish, prune, retire, start, switch, undo
+from ansible_collections.plainstack.web.plugins.module_utils.host.lock import LockError, step, uptime
+from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError, running
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
-from ansible_collections.plainstack.web.plugins.module_utils.lock import LockError, step, uptime
-from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running
 
 
 def would_change(app: App, identifier: str, state: str) -> bool:

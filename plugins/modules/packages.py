@@ -76,7 +76,7 @@ import time
 from typing import NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.plainstack.web.plugins.module_utils.packages import Complaint, complaints, errors, holder, sources
+from ansible_collections.plainstack.web.plugins.module_utils.host.packages import Complaint, complaints, errors, holder, sources
 
 LISTS = "/var/lib/apt/lists"
 SOURCES = ("/etc/apt/sources.list", "/etc/apt/sources.list.d/*.list", "/etc/apt/sources.list.d/*.sources")

@@ -129,13 +129,13 @@ from ssl import OPENSSL_VERSION_INFO
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.plainstack.web.plugins.module_utils import memory
-from ansible_collections.plainstack.web.plugins.module_utils.acme import foreign_certbot
+from ansible_collections.plainstack.web.plugins.module_utils.host import memory
+from ansible_collections.plainstack.web.plugins.module_utils.host.acme import foreign_certbot
+from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Holder, LockError, acquire, release
+from ansible_collections.plainstack.web.plugins.module_utils.host.measure import listeners, pretty_name, version
+from ansible_collections.plainstack.web.plugins.module_utils.host.places import SITES, taken
+from ansible_collections.plainstack.web.plugins.module_utils.host.preflight import Host, Needs, problems
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, read
-from ansible_collections.plainstack.web.plugins.module_utils.lock import Holder, LockError, acquire, release
-from ansible_collections.plainstack.web.plugins.module_utils.measure import listeners, pretty_name, version
-from ansible_collections.plainstack.web.plugins.module_utils.places import SITES, taken
-from ansible_collections.plainstack.web.plugins.module_utils.preflight import Host, Needs, problems
 
 
 def foreign_sites() -> tuple[str, ...]:

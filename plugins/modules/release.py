@@ -129,13 +129,13 @@ import pwd
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.plainstack.web.plugins.module_utils import memory, sandbox
-from ansible_collections.plainstack.web.plugins.module_utils.build import BuildError, Plan, build, find, python_gone, sweep, unwritable
 from ansible_collections.plainstack.web.plugins.module_utils.environment import decode
+from ansible_collections.plainstack.web.plugins.module_utils.host import memory, sandbox
+from ansible_collections.plainstack.web.plugins.module_utils.host.build import BuildError, Plan, build, find, python_gone, sweep, unwritable
+from ansible_collections.plainstack.web.plugins.module_utils.host.lock import LockError, step
+from ansible_collections.plainstack.web.plugins.module_utils.host.shared import check_owners, new_uid
+from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError, running, serving
 from ansible_collections.plainstack.web.plugins.module_utils.layout import ID, App, make_directory
-from ansible_collections.plainstack.web.plugins.module_utils.lock import LockError, step
-from ansible_collections.plainstack.web.plugins.module_utils.shared import check_owners, new_uid
-from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running, serving
 
 
 def owner(module: AnsibleModule, app: App) -> pwd.struct_passwd | None:

@@ -78,13 +78,13 @@ import contextlib
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.plainstack.web.plugins.module_utils.build import python_gone
-from ansible_collections.plainstack.web.plugins.module_utils.health import Health
-from ansible_collections.plainstack.web.plugins.module_utils.instance import Work, look, start
+from ansible_collections.plainstack.web.plugins.module_utils.host.build import python_gone
+from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health
+from ansible_collections.plainstack.web.plugins.module_utils.host.instance import Work, look, start
+from ansible_collections.plainstack.web.plugins.module_utils.host.lock import LockError, step
+from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
-from ansible_collections.plainstack.web.plugins.module_utils.lock import LockError, step
 from ansible_collections.plainstack.web.plugins.module_utils.state import StateError, by_going_live, rollback_target
-from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError
 
 
 def listing(app: App) -> str:

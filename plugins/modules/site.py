@@ -51,7 +51,7 @@ import socket
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.plainstack.web.plugins.module_utils.health import Health, ask_nginx
+from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health, ask_nginx
 
 PATIENCE = 10  # seconds until one answer must have come
 

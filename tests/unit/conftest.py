@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import history, instance, layout, memory
-from ansible_collections.plainstack.web.plugins.module_utils import systemd as systemd_module
-from ansible_collections.plainstack.web.plugins.module_utils.instance import Work
+from ansible_collections.plainstack.web.plugins.module_utils import layout
+from ansible_collections.plainstack.web.plugins.module_utils.host import history, instance, memory
+from ansible_collections.plainstack.web.plugins.module_utils.host import systemd as systemd_module
+from ansible_collections.plainstack.web.plugins.module_utils.host.instance import Work
 
 from tests.unit.fakes import NEW, OLD, OLDER, Answers, Clock, LocalApp, Systemd, make_app, make_live, make_work, release
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import acme
-from ansible_collections.plainstack.web.plugins.module_utils.acme import (
+from ansible_collections.plainstack.web.plugins.module_utils.host import acme
+from ansible_collections.plainstack.web.plugins.module_utils.host.acme import (
     BUSY_REFUSAL,
     UNKNOWN,
     UNREACHABLE,
@@ -36,7 +36,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.acme import (
     renewal,
     set_renewal,
 )
-from ansible_collections.plainstack.web.plugins.module_utils.certificates import Certificate
+from ansible_collections.plainstack.web.plugins.module_utils.host.certificates import Certificate
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -4,10 +4,10 @@ import copy
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.adopt import AdoptError, adopt
-from ansible_collections.plainstack.web.plugins.module_utils.definition import normalise
+from ansible_collections.plainstack.web.plugins.module_utils.controller.adopt import AdoptError, adopt
+from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import normalise
+from ansible_collections.plainstack.web.plugins.module_utils.controller.wiring import release_config
 from ansible_collections.plainstack.web.plugins.module_utils.environment import render
-from ansible_collections.plainstack.web.plugins.module_utils.wiring import release_config
 
 SECRET = "swordfish"
 ID = "20260101T000000Z-deadbeef"

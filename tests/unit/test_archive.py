@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.archive import ArchiveError, Revision, build, escapes, revision, warnings
+from ansible_collections.plainstack.web.plugins.module_utils.controller.archive import ArchiveError, Revision, build, revision, warnings
+from ansible_collections.plainstack.web.plugins.module_utils.entries import escapes
 
 ODD_NAMES = ["with space.txt", "ünïcode-猫.txt", "new\nline.txt", "-dash", "quote'\".txt", os.fsdecode(b"latin-\xe9.txt")]
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import build as build_module
-from ansible_collections.plainstack.web.plugins.module_utils import sandbox
-from ansible_collections.plainstack.web.plugins.module_utils.archive import fingerprint
-from ansible_collections.plainstack.web.plugins.module_utils.build import (
+from ansible_collections.plainstack.web.plugins.module_utils.entries import fingerprint
+from ansible_collections.plainstack.web.plugins.module_utils.host import build as build_module
+from ansible_collections.plainstack.web.plugins.module_utils.host import sandbox
+from ansible_collections.plainstack.web.plugins.module_utils.host.build import (
     BuildError,
     Plan,
     build,
@@ -31,8 +31,8 @@ from ansible_collections.plainstack.web.plugins.module_utils.build import (
     sweep,
     unpack,
 )
+from ansible_collections.plainstack.web.plugins.module_utils.host.sandbox import Outcome
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, relink, write
-from ansible_collections.plainstack.web.plugins.module_utils.sandbox import Outcome
 
 from tests.unit.fakes import full
 

@@ -1,7 +1,7 @@
 """What an operator reads when a build fails. The outputs are those of uv 0.13, of compilers and of build backends, shortened."""
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import causes
+from ansible_collections.plainstack.web.plugins.module_utils.host import causes
 
 CASES = {
     "hash": (

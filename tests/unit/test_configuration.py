@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.plainstack.web.plugins.module_utils import layout, lock
+from ansible_collections.plainstack.web.plugins.module_utils import layout
+from ansible_collections.plainstack.web.plugins.module_utils.host import lock
 from ansible_collections.plainstack.web.plugins.modules import configuration
 
 SECRET = "hunter2-must-not-be-seen"

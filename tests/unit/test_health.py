@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.health import Health, ask_instance, ask_nginx
+from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health, ask_instance, ask_nginx
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.plainstack.web.plugins.action.preflight import LOCKS, RELEASE, RENEW
+from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Holder, acquire, holder, uptime
+from ansible_collections.plainstack.web.plugins.module_utils.host.lock import release as give_back
 from ansible_collections.plainstack.web.plugins.module_utils.layout import write
-from ansible_collections.plainstack.web.plugins.module_utils.lock import Holder, acquire, holder, uptime
-from ansible_collections.plainstack.web.plugins.module_utils.lock import release as give_back
 
 from tests.unit.fakes import LocalApp
 

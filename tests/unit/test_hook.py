@@ -4,9 +4,9 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import hook
-from ansible_collections.plainstack.web.plugins.module_utils.hook import run, settings
-from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError
+from ansible_collections.plainstack.web.plugins.module_utils.host import hook
+from ansible_collections.plainstack.web.plugins.module_utils.host.hook import run, settings
+from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError
 
 from tests.unit.fakes import LocalApp
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import history, instance, layout, lock, memory
-from ansible_collections.plainstack.web.plugins.module_utils.instance import Work, discard, gate, look, prune, settle, start
+from ansible_collections.plainstack.web.plugins.module_utils import layout
+from ansible_collections.plainstack.web.plugins.module_utils.host import history, instance, lock, memory
+from ansible_collections.plainstack.web.plugins.module_utils.host.instance import Work, discard, gate, look, prune, settle, start
+from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError, running
 from ansible_collections.plainstack.web.plugins.module_utils.layout import relink, write
 from ansible_collections.plainstack.web.plugins.module_utils.state import Release, State
-from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running
 
 from tests.unit.fakes import HEALTH, NEW, OLD, OLDER, Answers, Clock, LocalApp, Systemd, events, full, make_app, make_live, make_work, release
 

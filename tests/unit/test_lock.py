@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.plainstack.web.plugins.module_utils import lock
-from ansible_collections.plainstack.web.plugins.module_utils.layout import write
-from ansible_collections.plainstack.web.plugins.module_utils.lock import (
+from ansible_collections.plainstack.web.plugins.module_utils.host import lock
+from ansible_collections.plainstack.web.plugins.module_utils.host.lock import (
     GUARD,
     LEASE,
     RENEWAL,
@@ -28,6 +27,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.lock import (
     shared,
     step,
 )
+from ansible_collections.plainstack.web.plugins.module_utils.layout import write
 from ansible_collections.plainstack.web.plugins.modules import certificate
 
 from tests.unit.fakes import LocalApp

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import layout, memory, systemd
+from ansible_collections.plainstack.web.plugins.module_utils import layout
+from ansible_collections.plainstack.web.plugins.module_utils.host import memory, systemd
 from ansible_collections.plainstack.web.plugins.module_utils.layout import relink
 
 from tests.unit.fakes import NEW, OLD, LocalApp, make_app

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.plainstack.web.plugins.module_utils import instance as instance_logic
 from ansible_collections.plainstack.web.plugins.module_utils.environment import encode
-from ansible_collections.plainstack.web.plugins.module_utils.lock import Holder, acquire
-from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running
+from ansible_collections.plainstack.web.plugins.module_utils.host import instance as instance_logic
+from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Holder, acquire
+from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError, running
 from ansible_collections.plainstack.web.plugins.modules import hook, instance, rollback
 
 from tests.unit.fakes import NEW, OLD, OLDER, Answers, LocalApp, Systemd, events, make_live, release

@@ -15,7 +15,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 from ansible.plugins.action import ActionBase
 from ansible_collections.plainstack.web.plugins.action import packages as action
-from ansible_collections.plainstack.web.plugins.module_utils.packages import Source, complaints, errors, holder, sources
+from ansible_collections.plainstack.web.plugins.module_utils.host.packages import Source, complaints, errors, holder, sources
 from ansible_collections.plainstack.web.plugins.modules import packages
 
 Run = Callable[..., dict[str, Any]]

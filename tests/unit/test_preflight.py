@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.measure import listeners, pretty_name, version
-from ansible_collections.plainstack.web.plugins.module_utils.preflight import Host, Needs, problems
+from ansible_collections.plainstack.web.plugins.module_utils.host.measure import listeners, pretty_name, version
+from ansible_collections.plainstack.web.plugins.module_utils.host.preflight import Host, Needs, problems
 
 ROOT = Path(__file__).parents[2]
 NEEDS = Needs(memory_mb=400, disk_mb=500, inodes=20000, clock_skew=300)
@@ -74,7 +74,9 @@ def test_all_problems_at_once() -> None:
     assert len(problems(Host("", False, (), (3, 9), (1, 1), (1, 18), 0, 0, 0, 1e6, {80: "apache2", 443: "caddy"}), NEEDS)) == 11
 
 
-@pytest.mark.parametrize("path", ["modules/preflight.py", *(f"module_utils/{name}.py" for name in ("preflight", "measure", "memory", "layout", "lock"))])
+@pytest.mark.parametrize(
+    "path", ["modules/preflight.py", "module_utils/layout.py", *(f"module_utils/host/{name}.py" for name in ("preflight", "measure", "memory", "lock"))]
+)
 def test_an_old_python_can_run_the_check(path: str) -> None:
     """The oldest that Ansible itself can work with is to be told what is wrong with the host, by this module."""
     ast.parse((ROOT / "plugins" / path).read_text(encoding="utf-8"), feature_version=(3, 9))

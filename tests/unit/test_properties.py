@@ -8,7 +8,7 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.instance import look, prune
+from ansible_collections.plainstack.web.plugins.module_utils.host.instance import look, prune
 from ansible_collections.plainstack.web.plugins.module_utils.state import rollback_target, unsettled
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule

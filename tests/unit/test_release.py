@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.plainstack.web.plugins.module_utils.shared import new_uid
+from ansible_collections.plainstack.web.plugins.module_utils.host.shared import new_uid
 from ansible_collections.plainstack.web.plugins.modules import release
 
 from tests.unit.fakes import NEW, OLD, LocalApp, Systemd, make_live, real_root

@@ -4,11 +4,11 @@ import os
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import instance
-from ansible_collections.plainstack.web.plugins.module_utils.instance import Work, finish, keep_old_files, look, prune, retire
+from ansible_collections.plainstack.web.plugins.module_utils.host import instance
+from ansible_collections.plainstack.web.plugins.module_utils.host.instance import Work, finish, keep_old_files, look, prune, retire
+from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError, running
 from ansible_collections.plainstack.web.plugins.module_utils.layout import relink
 from ansible_collections.plainstack.web.plugins.module_utils.state import rollback_target
-from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running
 
 from tests.unit.fakes import NEW, OLD, OLDER, Answers, LocalApp, Systemd, full, go_live, make_live, make_work, release
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.rollout import RolloutError, canary, failures, reference, table
+from ansible_collections.plainstack.web.plugins.module_utils.controller.rollout import RolloutError, canary, failures, reference, table
 
 HOSTS = ["a", "b", "c", "d", "e"]
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import memory, sandbox
-from ansible_collections.plainstack.web.plugins.module_utils import systemd as systemd_module
+from ansible_collections.plainstack.web.plugins.module_utils.host import memory, sandbox
+from ansible_collections.plainstack.web.plugins.module_utils.host import systemd as systemd_module
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
 
 from tests.unit.fakes import NEW

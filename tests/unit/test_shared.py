@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import shared as shared_module
-from ansible_collections.plainstack.web.plugins.module_utils.shared import SharedError, check_owners, choose_uid, entries, left_behind, link
+from ansible_collections.plainstack.web.plugins.module_utils.host import shared as shared_module
+from ansible_collections.plainstack.web.plugins.module_utils.host.shared import SharedError, check_owners, choose_uid, entries, left_behind, link
 
 from tests.unit.fakes import LocalApp, real_root
 

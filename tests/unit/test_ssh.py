@@ -5,7 +5,7 @@ import base64
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.plainstack.web.plugins.filter.apps import public_key as public_key_filter
-from ansible_collections.plainstack.web.plugins.module_utils.ssh import KeyTextError, public_key
+from ansible_collections.plainstack.web.plugins.module_utils.controller.ssh import KeyTextError, public_key
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import instance
-from ansible_collections.plainstack.web.plugins.module_utils.instance import REACHABLE_WITHIN, Work, look
+from ansible_collections.plainstack.web.plugins.module_utils.host import instance
+from ansible_collections.plainstack.web.plugins.module_utils.host.instance import REACHABLE_WITHIN, Work, look
+from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Holder
+from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError, running
 from ansible_collections.plainstack.web.plugins.module_utils.layout import relink
-from ansible_collections.plainstack.web.plugins.module_utils.lock import Holder
 from ansible_collections.plainstack.web.plugins.module_utils.state import before, rollback_target
-from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running
 
 from tests.unit.fakes import NEW, OLD, OLDER, Answers, Clock, LocalApp, Systemd, events, go_live, make_live, points_at, release
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import systemd
+from ansible_collections.plainstack.web.plugins.module_utils.host import systemd
+from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError, limit, log, memory, running, show, systemctl
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
-from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, limit, log, memory, running, show, systemctl
 
 UNITS = """\
 hello@20260102T000000Z-bbbbbbbb.service loaded active running hello

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.plainstack.web.plugins.module_utils import timeouts
-from ansible_collections.plainstack.web.plugins.module_utils.instance import discard, start, switch, take_back, undo
+from ansible_collections.plainstack.web.plugins.module_utils.host.instance import discard, start, switch, take_back, undo
 from ansible_collections.plainstack.web.plugins.module_utils.timeouts import directives, keep
 
 from tests.unit.fakes import NEW, OLD, Answers, LocalApp, Systemd, make_work

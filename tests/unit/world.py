@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import history, instance, layout, memory
-from ansible_collections.plainstack.web.plugins.module_utils import systemd as systemd_module
-from ansible_collections.plainstack.web.plugins.module_utils.build import Plan, find, sweep
-from ansible_collections.plainstack.web.plugins.module_utils.instance import confirm, look, prune, retire, start, switch, undo
+from ansible_collections.plainstack.web.plugins.module_utils import layout
+from ansible_collections.plainstack.web.plugins.module_utils.host import history, instance, memory
+from ansible_collections.plainstack.web.plugins.module_utils.host import systemd as systemd_module
+from ansible_collections.plainstack.web.plugins.module_utils.host.build import Plan, find, sweep
+from ansible_collections.plainstack.web.plugins.module_utils.host.instance import confirm, look, prune, retire, start, switch, undo
+from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError, running
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, relink, write
 from ansible_collections.plainstack.web.plugins.module_utils.state import StateError, rollback_target
-from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running
 
 from tests.unit.fakes import Clock, LocalApp, Systemd, make_app, make_work
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import re
 
-from ansible_collections.plainstack.web.plugins.module_utils import layout, systemd
+from ansible_collections.plainstack.web.plugins.module_utils import layout
+from ansible_collections.plainstack.web.plugins.module_utils.host import systemd
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, read
 
 # Of cgroup v2 and v1: the limit and the use of the group that this machine is, where it is a container

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ansible_collections.plainstack.web.plugins.module_utils.certificates import TWO_THIRDS, Certificate, read_certificate
+from ansible_collections.plainstack.web.plugins.module_utils.host.certificates import TWO_THIRDS, Certificate, read_certificate
 from ansible_collections.plainstack.web.plugins.module_utils.layout import make_directory, read, write
 from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 
-from ansible_collections.plainstack.web.plugins.module_utils.preflight import WEB_SERVER
+from ansible_collections.plainstack.web.plugins.module_utils.host.preflight import WEB_SERVER
 
 LISTENING = "0A"  # the state in /proc/net/tcp
 

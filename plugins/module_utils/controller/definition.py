@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.plainstack.web.plugins.module_utils import requirements
-from ansible_collections.plainstack.web.plugins.module_utils.archive import RESERVED
+from ansible_collections.plainstack.web.plugins.module_utils.controller import requirements
+from ansible_collections.plainstack.web.plugins.module_utils.controller.archive import RESERVED
 from ansible_collections.plainstack.web.plugins.module_utils.environment import NOT_TEXT, code_point, refused, too_much
 from ansible_collections.plainstack.web.plugins.module_utils.static import hidden
 

@@ -14,10 +14,10 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.plainstack.web.plugins.module_utils import memory, systemd
 from ansible_collections.plainstack.web.plugins.module_utils.environment import render
+from ansible_collections.plainstack.web.plugins.module_utils.host import memory, systemd
+from ansible_collections.plainstack.web.plugins.module_utils.host.shared import new_uid
 from ansible_collections.plainstack.web.plugins.module_utils.layout import APPS, App, write
-from ansible_collections.plainstack.web.plugins.module_utils.shared import new_uid
 from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
 USER = "plainstack-build"

@@ -17,9 +17,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.plainstack.web.plugins.module_utils import causes, sandbox, shared
-from ansible_collections.plainstack.web.plugins.module_utils import seal as sealing
-from ansible_collections.plainstack.web.plugins.module_utils.archive import escapes, fingerprint
+from ansible_collections.plainstack.web.plugins.module_utils.entries import escapes, fingerprint
+from ansible_collections.plainstack.web.plugins.module_utils.host import causes, sandbox, shared
+from ansible_collections.plainstack.web.plugins.module_utils.host import seal as sealing
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory, read, write
 from ansible_collections.plainstack.web.plugins.module_utils.static import publish
 

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.plainstack.web.plugins.module_utils import history, layout, memory, state, static, systemd, timeouts
-from ansible_collections.plainstack.web.plugins.module_utils.drain import drain
-from ansible_collections.plainstack.web.plugins.module_utils.health import Health, ask_instance, ask_nginx
+from ansible_collections.plainstack.web.plugins.module_utils import layout, state, static, timeouts
+from ansible_collections.plainstack.web.plugins.module_utils.host import history, memory, systemd
+from ansible_collections.plainstack.web.plugins.module_utils.host.drain import drain
+from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health, ask_instance, ask_nginx
+from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Holder, LockError, holder, step
+from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory, relink
-from ansible_collections.plainstack.web.plugins.module_utils.lock import Holder, LockError, holder, step
-from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError
 
 REACHABLE_WITHIN = 10  # seconds until nginx must have answered for a release that is healthy on its own socket
 UNCONFIRMED = "it was live and never confirmed: its run was interrupted"

@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.plainstack.web.plugins.module_utils.definition import SPEC, check
+from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import SPEC, check
+from ansible_collections.plainstack.web.plugins.module_utils.controller.wiring import OF_THE_RELEASE
 from ansible_collections.plainstack.web.plugins.module_utils.environment import EnvironmentTextError, parse
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
-from ansible_collections.plainstack.web.plugins.module_utils.wiring import OF_THE_RELEASE
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 VERSION = re.compile(r"[0-9A-Za-z.+*-]{1,40}")

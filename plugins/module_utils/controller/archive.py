@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO
 
+from ansible_collections.plainstack.web.plugins.module_utils.entries import escapes, fingerprint
+
 LEFT_OUT = frozenset({".git", ".hg", ".svn", ".venv", "venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", "node_modules"})
 # Names of files and directories, in lower case, that a developer has beside the code and does not mean to deploy
 PRIVATE = (
@@ -160,12 +162,6 @@ def revision(source: str) -> Revision:
     return Revision(commit.strip(), bool(_git(source, "status", "--porcelain", "--", ".")))
 
 
-def escapes(name: str, target: str = "") -> bool:
-    """Whether a name in the archive, or the target of a link of that name, is outside of it."""
-    path = os.path.normpath(os.path.join(os.path.dirname(name), target) if target else name)
-    return os.path.isabs(path) or path == ".." or path.startswith("../")
-
-
 def _entry(source: str, name: str) -> tarfile.TarInfo:
     path = os.path.join(source, name)
     if name.split("/")[0] in RESERVED:
@@ -185,12 +181,6 @@ def _entry(source: str, name: str) -> tarfile.TarInfo:
     else:
         raise ArchiveError(f"{path} is neither a file nor a link; remove it from the source.")
     return entry
-
-
-def fingerprint(entry: tarfile.TarInfo) -> bytes:
-    """What the digest of an archive has of an entry, before its content; every host computes it again."""
-    # ascii(), because what repr() escapes depends on the version of Python
-    return ascii((entry.name, entry.mode, entry.linkname, entry.size)).encode()
 
 
 def build(source: str, target: IO[bytes], include: Sequence[str] = ()) -> str:

@@ -7,8 +7,8 @@ import os
 import subprocess
 
 from ansible_collections.plainstack.web.plugins.module_utils.environment import render
+from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError, show, systemctl
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, write
-from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, show, systemctl
 from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
 # Settings of the app's unit that are about a service that runs for ever
