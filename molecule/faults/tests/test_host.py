@@ -184,7 +184,7 @@ def test_snippet_that_nginx_does_not_take(vm: Vm, site: Site, get: Get, served: 
     mend()
     site.app["domains"] = ["hello.test", "more.hello.test"]
     with served() as visitors:
-        words = ["The configuration 'nginx' does not hold", 'unknown directive "nonsense" in /etc/nginx/conf.d/mine.conf:1', "what was there before is back"]
+        words = ["The configuration 'nginx' is invalid", 'unknown directive "nonsense" in /etc/nginx/conf.d/mine.conf:1', "what was there before is back"]
         check_message(site.deploy(), *words, "Next: ")
         assert vm.live() == old
         assert vm.do("cat /etc/nginx/sites.conf") == sites

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import SPEC, check
@@ -39,37 +39,21 @@ def _problems(app: Mapping[str, Any], story: Mapping[str, Any], environment: str
     return {"marker": wrong, "environment": unfit}
 
 
-def adopt(apps: Sequence[Mapping[str, Any]], references: Mapping[str, str], variables: Mapping[str, Mapping[str, Any]], directory: str) -> dict[str, Any]:
-    """The apps with the settings and the environment that their release was deployed with, and the release as `archive` would describe it.
+def adopt(app: Mapping[str, Any], host: str, found: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The app with the settings and the environment that its release was deployed with, and the release as `archive` would describe it.
 
-    :param references: by the app's name, the host that has the release.
-    :param variables: of each host, `plainstack_live`, what the module `live` returned.
-    :param directory: where the archives are on the controller.
-    :returns: `apps`, and `archives` by the app's name.
+    :param host: the server that has the release.
+    :param found: of the release on that server `id`, `story` (release.json), `environment` (the file), and `path`, of its archive on the controller.
     :raises AdoptError: with what is not as a deploy writes it.
     """
-    adopted, archives = [], {}
-    for app in apps:
-        name = app["name"]
-        if name not in references:
-            adopted.append(dict(app))
-            continue
-        host = references[name]
-        live = variables[host]["plainstack_live"]["apps"][name]
-        identifier, story = live["id"], live["story"]
-        for kind, wrong in _problems(app, story, live["environment"]).items():
-            if wrong:
-                raise AdoptError(
-                    f"{getattr(App(name), kind)(identifier)} on {host} is not as a deploy has written it, and no other server gets the release:\n"
-                    + "\n".join(f"  - {problem}" for problem in wrong)
-                    + "\nNothing was touched. Somebody has changed the file, by hand or with bad intent: look at that server.\n"
-                    "Next: ansible-playbook deploy.yml, which makes a new release."
-                )
-        adopted.append({**app, **story["config"], "config": story["config"], "environment": parse(live["environment"])})
-        archives[name] = {
-            "path": f"{directory}/{name}-{identifier}.tar.gz",
-            "id": identifier,
-            "digest": story["digest"],
-            "story": {key: story[key] for key in ABOUT if key in story},
-        }
-    return {"apps": adopted, "archives": archives}
+    name, identifier, story = app["name"], found["id"], found["story"]
+    for kind, wrong in _problems(app, story, found["environment"]).items():
+        if wrong:
+            raise AdoptError(
+                f"{getattr(App(name), kind)(identifier)} on {host} is not as a deploy has written it, and no other server gets the release:\n"
+                + "\n".join(f"  - {problem}" for problem in wrong)
+                + "\nNothing was touched. Somebody has changed the file, by hand or with bad intent: look at that server.\n"
+                "Next: ansible-playbook deploy.yml, which makes a new release."
+            )
+    archive = {"path": found["path"], "id": identifier, "digest": story["digest"], "story": {key: story[key] for key in ABOUT if key in story}}
+    return {**app, **story["config"], "config": story["config"], "environment": parse(found["environment"])}, archive

@@ -152,3 +152,29 @@ def issuers(edges: Sequence[str], variables: Mapping[str, Mapping[str, Any]]) ->
             reached[issuer] = addresses([issuer], variables)[0]
         found[host] = {"issuer": issuer, "address": reached[issuer] if issuer != host else ""}
     return found
+
+
+def of_host(host: str, apps: Sequence[Mapping[str, Any]], names: Sequence[str], plan: Mapping[str, Any]) -> dict[str, Any]:
+    """What the roles take for a host, none of it secret.
+
+    :param apps: all apps of the host, as `normalise` returns them.
+    :param names: those that the run works on.
+    :param plan: `servers`, `balancers`, `addresses` by host, and `issuers` as `issuers` returns it.
+    """
+    balancers = plan["balancers"]
+    edge = host in (balancers or plan["servers"])
+    issuer = plan["issuers"].get(host, {"issuer": host, "address": ""})
+    own = [app for app in apps if app["certificate"] and edge]
+    return {
+        "names": list(names),
+        "python_versions": sorted({app["python"] for app in apps} - {"system"}),
+        "sites": sites(apps, issuer["issuer"] != host),
+        "certificates": certificates([app for app in apps if app["name"] in names]) if edge else [],
+        "others": certificates(apps) if edge else [],
+        "own_certificates": [{key: app[key] for key in ("name", "certificate", "certificate_key")} for app in own],
+        "issuer": issuer["issuer"],
+        "issuer_address": issuer["address"],
+        "sharers": [other for other, its in plan["issuers"].items() if its["issuer"] == issuer["issuer"]],
+        "balancers": [plan["addresses"][balancer] for balancer in balancers],
+        "address": plan["addresses"].get(host, ""),
+    }

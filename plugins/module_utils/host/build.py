@@ -60,14 +60,14 @@ class Plan:
     build_environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def same(plan: Plan, identifier: str) -> bool:
-    """Whether a complete release is what the plan would build: code, settings and environment."""
-    story = plan.app.story(identifier)
-    if story.get("digest") != plan.digest or story.get("config") != plan.config:
+def same(app: App, wanted: Mapping[str, Any], identifier: str) -> bool:
+    """Whether a complete release is what is wanted: code (`digest`), settings (`config`) and environment (`environment`)."""
+    story = app.story(identifier)
+    if story.get("digest") != wanted["digest"] or story.get("config") != wanted["config"]:
         return False
-    if python_gone(plan.app, identifier):
+    if python_gone(app, identifier):
         return False
-    return read(plan.app.environment(identifier)) == plan.environment
+    return read(app.environment(identifier)) == wanted["environment"]
 
 
 def python_gone(app: App, identifier: str) -> str:
@@ -86,16 +86,6 @@ def python_gone(app: App, identifier: str) -> str:
         f"{app.name}: the release {identifier} was built for Python {wanted}, and this host has {found or 'it no more'}, so it cannot start.\n"
         f"Next: check out {revision} and deploy it; it is then built anew."
     )
-
-
-def find(plan: Plan) -> str:
-    """Id of the release that already is what the plan wants: the live one before a newer one; empty when none is."""
-    live = plan.app.live_id()
-    complete = plan.app.complete()
-    for identifier in [live] * (live in complete) + complete[::-1]:
-        if same(plan, identifier):
-            return identifier
-    return ""
 
 
 def sweep(app: App) -> list[str]:

@@ -290,7 +290,7 @@ def switch(work: Work, identifier: str, event: str, keep: int) -> tuple[bool, st
     if before != identifier:
         _mark(work, identifier, before, event)
         keep_old_files(work, identifier, keep)
-    if before != identifier or not all(map(os.path.lexists, _enabled(app, identifier))):
+    if before != identifier or not at_boot(app, identifier):
         systemd.systemctl("enable", "--quiet", app.unit(identifier, "service"), app.unit(identifier, "socket"))
         changed = True
     if before != identifier or os.path.realpath(app.live) != app.release(identifier):
@@ -388,6 +388,11 @@ def _enabled(app: App, identifier: str) -> tuple[str, str]:
         f"{layout.UNITS}/multi-user.target.wants/{app.unit(identifier, 'service')}",
         f"{layout.UNITS}/sockets.target.wants/{app.unit(identifier, 'socket')}",
     )
+
+
+def at_boot(app: App, identifier: str) -> bool:
+    """Whether systemd starts an instance at boot."""
+    return all(map(os.path.lexists, _enabled(app, identifier)))
 
 
 def _disable(app: App, *identifiers: str) -> None:

@@ -2,7 +2,7 @@
 
 A run's lock is a lease: its run renews it, and without that it ends by itself. It is a file in /run, so that a reboot frees it; the
 renewals are the host's uptime in a file beside it, so that no clock matters. The controller releases it, and renews it where no step
-does (the action plugin `preflight`); here is what the host decides.
+does (the action plugin `inspect`); here is what the host decides.
 
 All of it lies in a directory that only root can open: whoever may open a file may lock it, and hold up every deploy.
 """
@@ -21,7 +21,6 @@ from dataclasses import asdict, dataclass
 from ansible_collections.plainstack.web.plugins.module_utils.layout import LOCKS, App, make_directory, read, write
 
 LEASE = 100  # seconds without a renewal after which a run counts as dead
-RENEWAL = 20  # seconds between two renewals; where a step has renewed in between, they are at most twice as far apart
 GUARD = 10  # seconds to wait for a process that takes or releases the lock at this moment, which is a matter of milliseconds
 STEP = 120  # seconds to wait for a step of a run that was killed
 SHARED = 300  # seconds to wait for another run that works on what the apps of a host share
