@@ -24,8 +24,8 @@ from ansible_collections.plainstack.web.plugins.plugin_utils import run as run_f
 
 INLINE = 256 * 1024  # bytes of an archive that goes along with the orders; a larger one is copied first
 TEMPLATES = Path(__file__).parents[2] / "roles" / "gunicorn" / "templates"
-# Failures of these do not keep the other steps from being done; the end of the run names them
-GO_ON = ("retire", "after_live")
+# Failures of these do not keep the other steps from being done: they are shown, and the end of the run fails with their names
+GO_ON = ("undo", "retire", "after_live")
 
 
 class OrderError(Exception):
@@ -80,7 +80,12 @@ class ActionModule(ActionBase):
         if known:
             did = {**known.get("did", {}), step: {**known.get("did", {}).get(step, {}), **result.get("apps", {})}}
             left = [f"{step} of {name}: {done['failed'].splitlines()[0]}" for name, done in result.get("apps", {}).items() if "failed" in done]
-            run_files.note(host, did=did, left=known.get("left", []) + (left if step in GO_ON else []))
+            if step in GO_ON and left:
+                Display().error(f"{host}: {result['msg']}", wrap_text=False)
+                result = {"changed": result["changed"], "apps": result["apps"]}
+                run_files.note(host, did=did, left=[*known.get("left", []), *left])
+            else:
+                run_files.note(host, did=did)
         if step == "switch" and not self._task.check_mode and host == variables["ansible_play_hosts"][0] and not result.get("failed"):
             # Where the connection is lost from here on nothing more can be said, so it is said now
             live = ", ".join(f"{name}: {done['id']}" for name, done in result["apps"].items())
@@ -107,8 +112,9 @@ class ActionModule(ActionBase):
             event = "rollback" if plan["event"] == "rollback" else "deploy"
             whole = make.base(app, identifier, event, tls=not plan["balancers"])
             if step == "stage":
-                files = self._files(app, identifier)
-                whole.update(make.stage(app, archive, VERSION, known["build_environment"], files), build_here=host in order["build"], path=archive["path"])
+                whole.update(make.stage(app, archive, VERSION, known["build_environment"]), build_here=host in order["build"], path=archive["path"])
+            if step in ("migrate", "start"):  # a rollback changes no unit
+                whole["files"] = self._files(app, identifier) if event == "deploy" else {}
             if step == "start":
                 whole["migrated"] = bool(app["migrate"]) and (order["migrated"] or bool(order["migrate"]))
             if step == "undo":
@@ -125,7 +131,7 @@ class ActionModule(ActionBase):
             return bool(order["migrate"] == host)
         if step == "after_live":
             seen = known["seen"][order["name"]]
-            release = next((one for one in seen["releases"] if one["id"] == order["id"]), {})
+            release: dict[str, Any] = next((one for one in seen["releases"] if one["id"] == order["id"]), {})
             done = host not in order["act"] and release.get("after_live", 0) == release.get("sequence", -1)
             return bool(host == order["first"] and not done)
         if step == "switch" and known["did"].get("switch", {}).get(order["name"], {}).get("id") == order["id"]:
@@ -152,8 +158,10 @@ class ActionModule(ActionBase):
                 order["confirm_seconds"] = -1
             order["reason"] = app.get("reason", "the rollout failed on another server")
             if step == "stage":
-                files = self._files(whole, identifier)
-                order.update(make.stage({**whole, "environment": variables}, app["archive"], VERSION, {}, files), build_here=True, path=app["archive"]["path"])
+                of_build = make.stage({**whole, "environment": variables}, app["archive"], VERSION, self._task.args.get("build_environment", {}))
+                order.update(of_build, find=True, build_here=True, path=app["archive"]["path"])
+            if step in ("migrate", "start"):
+                order["files"] = self._files(whole, identifier)
             found.append(order)
         return found
 

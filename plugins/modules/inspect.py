@@ -172,6 +172,7 @@ disk_mb:
   type: int
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -186,7 +187,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.host import memory
 from ansible_collections.plainstack.web.plugins.module_utils.host.acme import foreign_certbot
 from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health, ask_nginx
 from ansible_collections.plainstack.web.plugins.module_utils.host.inspect import inspect, obstacles
-from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Holder, LockError, acquire, release
+from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Holder, LockError, acquire, release, step
 from ansible_collections.plainstack.web.plugins.module_utils.host.measure import listeners, pretty_name, version
 from ansible_collections.plainstack.web.plugins.module_utils.host.places import SITES, taken
 from ansible_collections.plainstack.web.plugins.module_utils.host.preflight import Host, Needs, problems
@@ -286,15 +287,24 @@ def main() -> None:
                 module.warn(warning)
     if found:
         module.fail_json(msg="\n".join(found), refused=True)
-    if given["holder"] and not module.check_mode:
+    locked = bool(given["holder"]) and not module.check_mode
+    if locked:
         take_locks(module, names)
+    seen = {}
+    try:
+        for app in apps:
+            # A step of a run that was killed may still be going on; what it does is to be seen
+            with step(App(app["name"]), given["holder"]["token"]) if locked else contextlib.nullcontext():
+                seen[app["name"]] = inspect(App(app["name"]), app["wanted"], app["host"], app["tls"])
+    except LockError as error:
+        module.fail_json(msg=f"{error}.", locked=True)
     module.exit_json(
         changed=False,
         memory_mb=host.memory_mb,
         disk_mb=host.disk_mb,
         firewall=os.path.exists("/etc/plainstack/firewall.nft"),
         shares=os.path.isdir("/var/lib/plainstack/shared-certificates"),
-        apps={app["name"]: inspect(App(app["name"]), app["wanted"], app["host"], app["tls"]) for app in apps},
+        apps=seen,
         answers=answers(given["sites"]),
     )
 

@@ -8,8 +8,8 @@ module: step
 short_description: A step of a rollout on a host, for all of its apps
 version_added: "0.1.0"
 description:
-  - The steps of a rollout, one after the other on all hosts. C(stage) builds what is missing of a release and writes its units, C(migrate)
-    runs the app's migration, C(start) starts the release beside whatever runs and waits for a healthy answer over its own socket,
+  - The steps of a rollout, one after the other on all hosts. C(stage) builds the release where it is missing, C(migrate)
+    runs the app's migration, C(start) writes the release's units, starts it beside whatever runs and waits for a healthy answer over its own socket,
     C(switch) gives it the traffic by one rename, C(confirm) watches it through nginx, C(retire) drains and stops the other instances and
     removes old releases, C(after_live) runs the app's hook. C(undo) takes back what a run has begun.
   - Without O(apps) the action plugin takes them from what M(plainstack.web.decide) has decided for the host. A host with nothing to do is not
@@ -30,6 +30,10 @@ options:
     type: list
     elements: dict
     default: []
+  build_environment:
+    description: With C(step=stage) and O(apps), environment variables for uv, such as C(UV_DEFAULT_INDEX) or C(HTTPS_PROXY).
+    type: dict
+    default: {}
   only:
     description: Names of the apps to do it for; all of them when empty.
     type: list
@@ -96,6 +100,7 @@ def main() -> None:
             "step": {"type": "str", "choices": list(STEPS), "required": True},
             "apps": {"type": "list", "elements": "dict", "default": []},
             "only": {"type": "list", "elements": "str", "default": []},
+            "build_environment": {"type": "dict", "default": {}, "no_log": True},
             "through_nginx": {"type": "bool", "default": True},
             "orders": {"type": "str", "default": "", "no_log": True},
             "run": {"type": "str", "default": "", "no_log": False},

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.action.preflight import LOCKS, RELEASE, RENEW
+from ansible_collections.plainstack.web.plugins.action.inspect import LOCKS, RELEASE, RENEW
 from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Holder, acquire, holder, uptime
 from ansible_collections.plainstack.web.plugins.module_utils.host.lock import release as give_back
 from ansible_collections.plainstack.web.plugins.module_utils.layout import write
@@ -67,7 +67,7 @@ def test_there_is_no_moment_without_a_sign_of_life(app: LocalApp, tmp_path: Path
 RUN = """
 import os, sys, time
 from pathlib import Path
-from ansible_collections.plainstack.web.plugins.action.preflight import RENEW, ActionModule
+from ansible_collections.plainstack.web.plugins.action.inspect import RENEW, ActionModule
 case, said = sys.argv[1], Path(sys.argv[2])
 playbook = os.getpid()
 if os.fork():

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.plainstack.web.plugins.action.inspect import RENEWAL
 from ansible_collections.plainstack.web.plugins.module_utils.host import lock
 from ansible_collections.plainstack.web.plugins.module_utils.host.lock import (
     GUARD,
     LEASE,
-    RENEWAL,
     SHARED,
     STEP,
     Holder,

@@ -75,7 +75,7 @@ def test_all_problems_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["modules/preflight.py", "module_utils/layout.py", *(f"module_utils/host/{name}.py" for name in ("preflight", "measure", "memory", "lock"))]
+    "path", ["modules/inspect.py", "module_utils/layout.py", *(f"module_utils/host/{name}.py" for name in ("preflight", "measure", "memory", "lock"))]
 )
 def test_an_old_python_can_run_the_check(path: str) -> None:
     """The oldest that Ansible itself can work with is to be told what is wrong with the host, by this module."""

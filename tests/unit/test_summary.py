@@ -1,80 +1,38 @@
-"""The canary, where a server that is added gets its release from, and the table at the end."""
+"""What a run says at its end."""
+
+from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.controller.rollout import RolloutError, canary, failures, reference, table
+from ansible_collections.plainstack.web.plugins.module_utils.controller.decide import DecisionError, Order
+from ansible_collections.plainstack.web.plugins.module_utils.controller.summary import canary, failures, rolled_back, table, undone
 
-HOSTS = ["a", "b", "c", "d", "e"]
-
-
-@pytest.mark.parametrize(("wanted", "count"), [("", 0), ("1", 1), ("4", 4), ("1%", 1), ("20%", 1), ("21%", 2), ("80%", 4)])
-def test_canary(wanted: str, count: int) -> None:
-    assert canary(HOSTS, wanted) == HOSTS[:count]
+ALL = ("canary", "first", "last", "same", "gone")
+BEFORE = {"canary": "old", "first": "old", "last": "", "same": "new", "lost": "old"}
+ORDER = Order("hello", "new", frozenset(), frozenset({"canary", "first", "last", "lost"}), BEFORE)
 
 
-@pytest.mark.parametrize("wanted", ["0", "-1", "one", "1.5", "%", "5", "81%", "100%"])
-def test_no_canary(wanted: str) -> None:
-    with pytest.raises(RolloutError, match=f"canary is '{wanted}'"):
-        canary(HOSTS, wanted)
+@pytest.mark.parametrize(("wanted", "found"), [("", []), ("1", ["a"]), ("2", ["a", "b"]), ("25%", ["a"]), ("30%", ["a", "b"])])
+def test_canary(wanted: str, found: list[str]) -> None:
+    assert canary(["a", "b", "c", "d"], wanted) == found
 
 
-def live(identifier: str, went_live: str = "", archive: str = "/x.tar.gz", verdict: str = "good") -> dict[str, Any]:
-    story = {"went_live": went_live, "verdict": verdict} if identifier else {}
-    whole = f"2026010{identifier}T000000Z-deadbeef" if identifier.isdigit() else identifier
-    return {"plainstack_live": {"apps": {"hello": {"id": whole, "story": story, "archive": archive}}}}
+@pytest.mark.parametrize("wanted", ["0", "-1", "x", "1.5", "%", "4", "100%"])
+def test_no_such_canary(wanted: str) -> None:
+    with pytest.raises(DecisionError, match=f"canary is '{wanted}'"):
+        canary(["a", "b", "c", "d"], wanted)
 
 
-@pytest.mark.parametrize(
-    ("lives", "wanted"),
-    [
-        ([live("1")], "a"),
-        ([live(""), live("1")], "b"),
-        # Two of three were down when it went live
-        ([live("1", "2026-01-01"), live("1", "2026-01-01"), live("2", "2026-01-02")], "c"),
-        # A rollback went live last, whatever its id is
-        ([live("2", "2026-01-01"), live("1", "2026-01-02")], "b"),
-        ([live("1", "2026-01-01"), live("2", "2026-01-02", verdict="bad")], "a"),
-        ([live("1", "2026-01-01"), live("2", "2026-01-02", verdict="")], "a"),
-        # Built by an older version there, rebuilt here
-        ([live("1", archive=""), live("1")], "b"),
-    ],
-)
-def test_reference(lives: list[dict[str, Any]], wanted: str) -> None:
-    hosts = HOSTS[: len(lives)]
-    assert reference(hosts, dict(zip(hosts, lives, strict=True)), "hello") == wanted
+def host(at: float, changed: bool = True) -> dict[str, Any]:
+    return {"did": {"start": {"hello": {"seconds": 1.5}}, "switch": {"hello": {"id": "new", "changed": changed, "seconds": 0.123, "at": at}}}}
 
 
-@pytest.mark.parametrize(
-    ("lives", "message"),
-    [
-        ([live("")], "no server has a confirmed release"),
-        ([live("1", archive="")], "built by an older version"),
-        # What would become part of a path on the controller and on the other servers
-        ([live("../../../etc/cron.d/x")], "what is live on a is no release that Plainstack has made. Nothing was touched"),
-        ([live("20260101T000000Z-deadbeef\n")], "no release that Plainstack has made"),
-    ],
-)
-def test_no_reference(lives: list[dict[str, Any]], message: str) -> None:
-    with pytest.raises(RolloutError, match=message):
-        reference(["a"], {"a": lives[0]}, "hello")
-
-
-def host(before: str, after: str, at: float, changed: bool = True) -> dict[str, Any]:
-    return {"plainstack_switches": {"hello": {"id": after, "before": before, "changed": changed, "gate": 1.5, "seconds": 0.123, "at": at}}}
+KNOWN = {"canary": host(90.0), "first": host(100.0), "last": host(100.75), "same": {"did": {}}, "gone": {"left_out": True}}
 
 
 def test_table() -> None:
-    hosts = {
-        "canary": host("old", "new", 90.0),
-        "first": host("old", "new", 100.0),
-        "last": host("", "new", 100.75),
-        "same": host("", "new", 0.0, changed=False),
-        "gone": {"plainstack_host": {"left_out": True}},
-    }
-    for found in hosts.values():
-        found["plainstack_canary"] = ["canary"]
-    assert table(list(hosts), hosts, ["hello"]).splitlines() == [
+    assert table(ALL, KNOWN, [ORDER], ["canary"], ALL).splitlines() == [
         "server  app    before  after  gate   switch  result",
         "canary  hello  old     new    1.5 s  0.1 s   canary",
         "first   hello  old     new    1.5 s  0.1 s   live",
@@ -85,33 +43,55 @@ def test_table() -> None:
     ]
 
 
-def test_what_was_not_done() -> None:
-    """Each failure once, and what was lost on the way: it has the new release."""
-    hosts: dict[str, dict[str, Any]] = {
-        "well": host("old", "new", 1.0),
-        "lost": host("old", "new", 1.0),
-        "failed": {**host("old", "new", 1.0), "plainstack_failures": ["after_live of hello: exit code 1", "the firewall: no nft"]},
-        "gone": {"plainstack_host": {"left_out": True}},
-        "balancer": {},
-    }
-    assert failures(list(hosts), hosts, ["well", "failed", "balancer"]) == [
-        "lost: all that comes after the switch, because it was lost; new of hello is live there",
-        "failed: after_live of hello: exit code 1",
-        "failed: the firewall: no nft",
-    ]
-    assert failures(["well"], hosts, ["well"]) == []
-    assert [line.split("  ")[-1].strip() for line in table(["well", "lost"], hosts, ["hello"], ["well"]).splitlines()[1:3]] == ["live", "live, lost since"]
-
-
 def test_one_server_has_no_skew() -> None:
-    assert "From the first" not in table(["a"], {"a": host("old", "new", 5.0)}, ["hello"])
+    assert "From the first" not in table(["first"], KNOWN, [ORDER], [], ALL)
 
 
 def test_the_table_of_a_dry_run_says_what_would_be() -> None:
-    hosts = {"first": host("old", "new", 100.0), "last": host("", "new", 100.75), "same": host("", "new", 0.0, changed=False)}
-    assert table(list(hosts), hosts, ["hello"], check=True).splitlines() == [
+    assert table(["first", "last", "same"], KNOWN, [ORDER], [], ALL, check=True).splitlines()[:4] == [
         "server  app    before  after  gate  switch  result",
         "first   hello  old     new    -     -       would be live",
         "last    hello  -       new    -     -       would be live",
         "same    hello  new     new    -     -       would be unchanged",
     ]
+
+
+def test_what_was_not_done() -> None:
+    """Each failure once, and what was lost on the way: it has the new release."""
+    hosts: dict[str, dict[str, Any]] = {
+        "first": host(1.0),
+        "lost": host(1.0),
+        "failed": {**host(1.0), "left": ["after_live of hello: exit code 1", "the firewall: no nft"]},
+        "gone": {"left_out": True},
+        "balancer": {},
+    }
+    assert failures(list(hosts), hosts, ["hello"], ["first", "failed", "balancer"]) == [
+        "lost: all that comes after the switch, because it was lost; new of hello is live there",
+        "failed: after_live of hello: exit code 1",
+        "failed: the firewall: no nft",
+    ]
+    assert failures(["first"], hosts, ["hello"], ["first"]) == []
+    assert [line.split("  ")[-1].strip() for line in table(["first", "lost"], hosts, [ORDER], [], ["first"]).splitlines()[1:3]] == ["live", "live, lost since"]
+
+
+def test_what_was_undone() -> None:
+    """The cause first, and of each server what serves; of one it says no name."""
+    known = {
+        "first": {"did": {"undo": {"hello": {"serving": "old serves."}}}},
+        "lost": {},
+        "last": {"did": {"undo": {"hello": {"failed": "hello: new stays live: old does not run any more.\nNext: deploy"}}}},
+    }
+    assert undone(["first", "lost", "last"], known, [ORDER], "last: no space left").splitlines() == [
+        "last: no space left",
+        "The rollout is undone. What serves now:",
+        "  first: hello: old serves.",
+        "  lost: hello: it was not reached; old was live before.",
+        "  last: hello: hello: new stays live: old does not run any more.",
+    ]
+    assert undone(["first"], known, [ORDER], "x").splitlines()[-1] == "  hello: old serves."
+
+
+def test_where_a_rollback_went() -> None:
+    order = {"name": "hello", "id": "old", "revision": "0123456789abcdef", "before": {"a": "new", "b": "new"}}
+    assert rolled_back(order, check=False) == "hello: old is live (revision 0123456789ab), instead of new"
+    assert rolled_back({**order, "before": {"a": "old"}, "revision": ""}, check=True) == "hello: old would be live (no revision); it was before"

@@ -6,7 +6,7 @@ A release has one id everywhere, is migrated for once, and goes live on all serv
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ class DecisionError(ValueError):
 class Seen:
     """One app on one server, as the module `inspect` saw it.
 
-    `finished` says that nothing is left to do about the live release: it runs, is confirmed and healthy, and will start at boot.
+    `finished` says that nothing is left to do about the live release: it alone runs, is confirmed and healthy, and will start at boot.
     `matches` are ids of releases that are what is to be deployed; `stories` what is known of each release besides, by id (`went_live`,
     `revision`, `verdict`, `migrated`, `config`); `archive` whether that of the live one is there.
     """
@@ -39,8 +39,9 @@ def parse(found: Mapping[str, Any]) -> Seen:
     stories = {release["id"]: release for release in found["releases"]}
     releases = tuple(Release(one["id"], one["sequence"], one["bad"], one["pending"]) for one in found["releases"])
     live = stories.get(found["live"], {})
+    alone = {*found["running"]} <= {found["live"]}  # a run that was killed may have left others
     confirmed = live.get("verdict") == "good" and live.get("sequence") and not live.get("pending")
-    finished = bool(confirmed and found["linked"] and found["enabled"] and not found["unhealthy"])
+    finished = bool(confirmed and alone and found["linked"] and found["enabled"] and not found["unhealthy"])
     state = State(found["live"], releases, frozenset(found["running"]))
     return Seen(state, finished, tuple(found["matches"]), stories, found["archive"])
 
@@ -56,8 +57,8 @@ class Order:
 
     name: str
     id: str
-    build: frozenset[str]
-    act: frozenset[str]
+    build: Set[str]
+    act: Set[str]
     before: Mapping[str, str]
     migrate: str = ""
     migrated: bool = False
@@ -123,6 +124,10 @@ def rollback(name: str, named: str, seen: Mapping[str, Seen]) -> Order:
     """
     agreed = _agreed(seen)
     targets = {}
+    # Some servers may have ended a rollback that was killed on the others
+    begun = {one.state.live for one in agreed.values() if (live := one.state.get(one.state.live)) and live.pending == "rollback"}
+    if not named and len(begun) == 1:
+        named = begun.pop()
     for host, one in agreed.items():
         try:
             targets[host] = rollback_target(one.state, named)

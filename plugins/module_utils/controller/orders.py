@@ -39,11 +39,10 @@ def base(app: Mapping[str, Any], identifier: str, event: str, tls: bool = True) 
     }
 
 
-def stage(app: Mapping[str, Any], archive: Mapping[str, Any], version: str, build_environment: Mapping[str, str], files: Mapping[str, str]) -> dict[str, Any]:
+def stage(app: Mapping[str, Any], archive: Mapping[str, Any], version: str, build_environment: Mapping[str, str]) -> dict[str, Any]:
     """What building needs besides.
 
     :param archive: `digest` and `story` of the archive.
-    :param files: content by path of the release's units and of Gunicorn's settings.
     """
     return {
         "digest": archive["digest"],
@@ -51,7 +50,6 @@ def stage(app: Mapping[str, Any], archive: Mapping[str, Any], version: str, buil
         "config": config(app, version),
         "environment": environment(app),
         "build_environment": dict(build_environment),
-        "files": dict(files),
         "archive": "",
         "content": "",
         **{key: app[key] for key in ("requirements", "python", "shared", "static", "build")},

@@ -112,8 +112,11 @@ def undone(hosts: Sequence[str], known: Known, orders: Sequence[Order], cause: s
     lines = []
     for host in hosts:
         for order in orders:
+            if host not in order.act:
+                continue
+            live = order.before.get(host)
             done = did(known.get(host, {}), "undo", order.name)
-            said = done.get("failed") or done.get("serving") or (f"{live} still serves." if (live := order.before.get(host)) else "No release is live yet.")
+            said = done.get("failed") or done.get("serving") or f"it was not reached; {live or 'nothing'} was live before."
             where = f"{host}: " if len(hosts) > 1 else ""
             lines.append(f"  {where}{order.name}: {said.splitlines()[0]}")
     listed = "\n".join(lines)

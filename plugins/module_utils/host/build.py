@@ -67,7 +67,7 @@ def same(app: App, wanted: Mapping[str, Any], identifier: str) -> bool:
         return False
     if python_gone(app, identifier):
         return False
-    return read(app.environment(identifier)) == wanted["environment"]
+    return bool(read(app.environment(identifier)) == wanted["environment"])
 
 
 def python_gone(app: App, identifier: str) -> str:

@@ -17,15 +17,17 @@ from typing import Any
 from ansible_collections.plainstack.web.plugins.module_utils.environment import decode
 from ansible_collections.plainstack.web.plugins.module_utils.host import hook as hooks
 from ansible_collections.plainstack.web.plugins.module_utils.host import instance, memory, sandbox
-from ansible_collections.plainstack.web.plugins.module_utils.host.build import BuildError, Plan, build, python_gone, sweep, unwritable
+from ansible_collections.plainstack.web.plugins.module_utils.host.build import BuildError, Plan, build, python_gone, same, sweep, unwritable
 from ansible_collections.plainstack.web.plugins.module_utils.host.configuration import ConfigurationError, configure
-from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health
+from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health, ask_instance
 from ansible_collections.plainstack.web.plugins.module_utils.host.inspect import user_of
 from ansible_collections.plainstack.web.plugins.module_utils.host.instance import Work
 from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Holder, LockError, shared, uptime
 from ansible_collections.plainstack.web.plugins.module_utils.host.shared import SharedError, new_uid
 from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError, running, serving
 from ansible_collections.plainstack.web.plugins.module_utils.layout import ID, App, make_directory, read, write
+
+PROBED_WITHIN = 5  # seconds until what serves after a rollout was taken back must have answered
 
 Order = Mapping[str, Any]
 # What a step may end with; the message is for the operator
@@ -109,7 +111,9 @@ def _build(order: Order, app: App, archive: str, warn: Callable[[str], None]) ->
 
 
 def _configure(order: Order, app: App, check: bool) -> dict[str, Any]:
-    """The units of a release and Gunicorn's settings."""
+    """Write the units of a release and Gunicorn's settings; those of a release that is gone back to stay as they are."""
+    if not order["files"]:
+        return {"changed": False, "diff": []}
     identifier = order["id"]
     units = [app.unit_file(identifier, "socket"), app.unit_file(identifier, "service")]
     files = [{"dest": dest, "content": content, "mode": "0644"} for dest, content in order["files"].items()]
@@ -119,13 +123,18 @@ def _configure(order: Order, app: App, check: bool) -> dict[str, Any]:
 
 
 def stage(order: Order, work: Work, check: bool) -> dict[str, Any]:
-    """Build the release where it is not there yet, and write its units."""
+    """Build the release where it is not there yet."""
     app, identifier = work.app, order["id"]
     if not ID.fullmatch(identifier):  # it may come from another server of the fleet, and becomes part of paths
         raise BuildError(f"{app.name}: {identifier!r} is no id of a release.")
-    built = identifier not in app.complete()
+    complete = app.complete()
+    # Without a run nobody has looked for one that is what is asked for
+    if order.get("find") and (found := [one for one in [*complete, *[app.live_id()] * (app.live_id() in complete)] if same(app, order, one)]):
+        return {"changed": False, "built": False, "id": found[-1]}
+    if identifier in complete:
+        return {"changed": False, "built": False}
     diff = [{"before": f"{app.live_id()}\n", "after": f"{identifier}\n", "before_header": f"release of {app.name}", "after_header": f"release of {app.name}"}]
-    if built and not check:
+    if not check:
         memory.check(app)  # the new instance is to run beside the live one
         if order["archive"]:
             _build(order, app, order["archive"], work.warn)
@@ -134,8 +143,7 @@ def stage(order: Order, work: Work, check: bool) -> dict[str, Any]:
                 archive.write(base64.b64decode(order["content"]))
                 archive.flush()
                 _build(order, app, archive.name, work.warn)
-    configured = _configure(order, app, check)
-    return {"changed": built or configured["changed"], "built": built, "diff": (diff if built else []) + configured["diff"]}
+    return {"changed": True, "built": True, "diff": diff}
 
 
 # start, switch, confirm, undo, retire
@@ -146,13 +154,14 @@ def start(order: Order, work: Work, check: bool) -> dict[str, Any]:
     app, identifier = work.app, order["id"]
     if gone := python_gone(app, identifier) if order["event"] == "rollback" else "":
         raise InstanceError(f"{gone}\nNothing was touched.")
+    configured = _configure(order, app, check)
     if check:
-        return {"changed": identifier not in running(app)}
+        return {"changed": configured["changed"] or identifier not in running(app), "diff": configured["diff"]}
     if order.get("migrated"):  # on another server: so that this one need not be asked when that one is lost
         work.note(identifier, migrate=1)
     began = time.monotonic()
     changed = instance.start(work, identifier, in_any_case=order["event"] == "rollback")
-    return {"changed": changed, "seconds": round(time.monotonic() - began, 2)}
+    return {"changed": changed or configured["changed"], "diff": configured["diff"], "seconds": round(time.monotonic() - began, 2)}
 
 
 def switch(order: Order, work: Work, check: bool) -> dict[str, Any]:
@@ -162,8 +171,7 @@ def switch(order: Order, work: Work, check: bool) -> dict[str, Any]:
         return {"changed": app.live_id() != identifier, "before": app.live_id()}
     began = time.monotonic()
     changed, before = instance.switch(work, identifier, order["event"], order["keep"])
-    if before:
-        remember(app, work.run, identifier, before=before, uptime=uptime())
+    remember(app, work.run, identifier, **({"before": before, "uptime": uptime()} if before else {}))
     return {"changed": changed, "before": before, "seconds": round(time.monotonic() - began, 2), "at": time.time()}
 
 
@@ -185,7 +193,9 @@ def undo(order: Order, work: Work, check: bool) -> dict[str, Any]:
     changed = instance.undo(work, identifier, before, order["keep"], order["reason"])
     if before and app.live_id() == identifier:
         raise InstanceError(f"{app.name}: {identifier} stays live: {before}, which was before it, does not run any more.\nNext: deploy a good release.")
-    return {"changed": changed, "serving": serving(app)}
+    live = app.live_id()
+    wrong = ask_instance(app.socket(live), work.health, PROBED_WITHIN) if live else ""
+    return {"changed": changed, "serving": f"{live} is live, but {wrong}." if wrong else f"{live} serves." if live else "no release is live yet."}
 
 
 def retire(order: Order, work: Work, check: bool) -> dict[str, Any]:
@@ -236,8 +246,9 @@ def _hook(name: str, order: Order, work: Work, check: bool) -> dict[str, Any]:
 
 
 def migrate(order: Order, work: Work, check: bool) -> dict[str, Any]:
-    """Run the app's migration, once for a release."""
-    return _hook("migrate", order, work, check)
+    """Run the app's migration, once for a release, in the sandbox of its unit."""
+    configured = _configure(order, work.app, check)
+    return {"diff": configured["diff"], **_hook("migrate", order, work, check)}
 
 
 def after_live(order: Order, work: Work, check: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
-from ansible_collections.plainstack.web.plugins.action.preflight import ActionModule
+from ansible_collections.plainstack.web.plugins.action.inspect import ActionModule
 
 VARIABLES = {"inventory_hostname": "web1", "inventory_file": "hosts.yml", "ansible_host": "192.0.2.1", "ansible_user": "admin"}
 SLOW = "Timeout (32s) waiting for privilege escalation prompt: "
@@ -37,7 +37,8 @@ def test_a_server_that_cannot_be_looked_at(
     action = ActionModule.__new__(ActionModule)
     action._task, action._play_context = SimpleNamespace(args={}, check_mode=False), SimpleNamespace(remote_user="")
     action._execute_module = execute
-    result = action.run(None, VARIABLES)
+    plan = {"event": "deploy", "servers": ["web1"], "balancers": []}
+    result = action._inspect(VARIABLES, plan, {}, "web1", [])
     assert result["failed"]
     assert [word for word in said if word not in result["msg"]] == []
     assert [word for word in not_said if word in result["msg"]] == []
