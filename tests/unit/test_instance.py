@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.plainstack.web.plugins.module_utils import history, instance, layout, lock, memory
+from ansible_collections.plainstack.web.plugins.module_utils import systemd as systemd_module
+from ansible_collections.plainstack.web.plugins.module_utils.health import Health
 from ansible_collections.plainstack.web.plugins.module_utils.instance import Work, discard, gate, look, prune, settle, start
 from ansible_collections.plainstack.web.plugins.module_utils.layout import relink, write
 from ansible_collections.plainstack.web.plugins.module_utils.state import Release, State
@@ -67,6 +69,30 @@ def test_what_does_not_run_does_not_serve(app: LocalApp, systemd: Systemd, work:
     systemd.dies(app, NEW)
     with pytest.raises(InstanceError, match=f"{OLD} is live, but does not run: its unit is failed."):
         gate(work, NEW)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ("", "still serves."),
+        ("answered 400", "still serves."),
+        ("answered 503", "is live, but /healthz answered 503."),
+        ("gave no answer (timed out)", "is live, but /healthz gave no answer (timed out)."),
+    ],
+)
+def test_what_is_said_to_serve_has_just_answered(app: LocalApp, systemd: Systemd, monkeypatch: pytest.MonkeyPatch, wrong: str, says: str) -> None:
+    """A unit that is active may hang. Django refuses names that are not its own, and serves all the same."""
+    asked = []
+
+    def ask(path: str, health: Health, timeout: float) -> str:
+        asked.append((path, health.path))
+        return wrong
+
+    release(app, OLD, config={"health_path": "/healthz"})
+    make_live(app, systemd, OLD)
+    monkeypatch.setattr(systemd_module, "ask_instance", ask)
+    assert systemd_module.serving(app) == f"{OLD} {says}"
+    assert asked == [(app.socket(OLD), "/healthz")]
 
 
 @pytest.mark.parametrize(("live", "says"), [(OLD, f"{OLD} still serves."), (None, "No release of this app is live yet."), (NEW, "It is the live release")])
