@@ -24,6 +24,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.build import (
     Plan,
     build,
     commands,
+    compiling,
     find,
     lock_kind,
     packages,
@@ -133,6 +134,21 @@ def release(plan: Plan, identifier: str, live: bool = False, environment: str = 
     write(plan.app.marker(identifier), json.dumps({"digest": plan.digest, "config": plan.config, "python": "3.13.5", **story}))
     if live:
         relink(plan.app.live_socket, plan.app.socket(identifier))
+
+
+def test_compiling_runs_nothing_of_what_is_compiled(tmp_path: Path) -> None:
+    """Neither a .pth file of a package, nor what has the name of a module of Python's own."""
+    release, evil = tmp_path / "release", f"open({str(tmp_path / 'ran')!r}, 'w')\n"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(release / ".venv")], check=True)
+    [packages] = release.glob(".venv/lib/python*/site-packages")
+    (packages / "evil.pth").write_text(f"import os; {evil}")
+    for path in (packages / "sitecustomize.py", release / "compileall.py", release / "py_compile.py", release / "wsgi.py"):
+        path.write_text(evil)
+    environment = {**os.environ, "PYTHONPATH": str(release)}
+    for command in compiling(str(release)):
+        subprocess.run(command, cwd=release, env=environment, check=True)
+    assert len(list(release.glob("__pycache__/*.pyc"))) == 3
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(
