@@ -61,9 +61,13 @@ class Sandbox:
     outcome: Outcome | None = None
     environment: Mapping[str, str] = {}
 
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
     def run(self, app: App, identifier: str, steps: Sequence[Sequence[str]], environment: Mapping[str, str]) -> Outcome:
         self.environment = environment
         for step in steps:
+            self.steps.append(" ".join(step))
             done = subprocess.run(step, cwd=app.release(identifier), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
             if self.outcome or done.returncode:
                 return self.outcome or Outcome("exit-code", done.stdout)
@@ -376,6 +380,8 @@ def test_build(plan: Plan, tmp_path: Path, box: Sandbox, monkeypatch: pytest.Mon
         "packages": {"gunicorn": "24.1.0"},
         "python": "3.13.5",
     }
+    assert [step for word in ("uv venv", "uv pip", "compileall") for step in box.steps if word in step] == box.steps, "all of it in the sandbox"
+    assert len(box.steps) == 3
     assert {key: box.environment[key] for key in ("UV_INDEX", "UV_LINK_MODE", "UV_CACHE_DIR")} == {
         "UV_INDEX": "x",
         "UV_LINK_MODE": "copy",

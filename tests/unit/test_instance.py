@@ -217,6 +217,15 @@ def test_memory_is_looked_at_before_a_second_instance(
     assert start(work, NEW, in_any_case=True) is True  # a rollback, away from what may eat up the memory
 
 
+@pytest.mark.usefixtures("systemd", "own")
+def test_what_the_apps_may_use_together_is_said_at_a_start(app: LocalApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    release(app, NEW)
+    warned: list[str] = []
+    monkeypatch.setattr(memory, "promised", lambda _app, identifier: f"too much with {identifier}")
+    start(make_work(app, warned), NEW)
+    assert warned == [f"too much with {NEW}"]
+
+
 def test_memory_is_looked_at_after_strays_gave_theirs_back(app: LocalApp, systemd: Systemd, work: Work, own: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
     release(app, OLD)
     release(app, NEW)

@@ -60,6 +60,16 @@ def test_the_group_of_a_removed_apps_code_is_not_used_again(app: LocalApp) -> No
     assert new_uid(app.base, app.shared) not in (0, NOBODY)
 
 
+@pytest.mark.parametrize("identifier", ["../../etc", f"{NEW}/../x", f"{NEW}\n", "", "live"])
+def test_an_id_that_is_none(app: LocalApp, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], identifier: str) -> None:
+    """It may come from another server of the fleet, and becomes part of paths."""
+    monkeypatch.setattr(release, "App", lambda _name: app)
+    options = {"app": "hello", "archive": "/none", "id": identifier, "digest": "x", "requirements": "requirements.txt"}
+    with patch_module_args(options), pytest.raises(SystemExit):
+        release.main()
+    assert json.loads(capsys.readouterr().out).get("msg") == f"hello: {identifier!r} is no id of a release."
+
+
 @real_root
 @pytest.mark.parametrize("state", ["active", "failed"])
 def test_data_that_is_nobodys(app: LocalApp, systemd: Systemd, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], state: str) -> None:

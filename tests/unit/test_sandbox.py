@@ -38,8 +38,9 @@ def test_the_unit_writes_one_release_and_one_cache(app: App) -> None:
         ("exit 137", "oom-kill", ("oom-kill", "")),
         ("head -c 300000 /dev/zero | tr '\\0' x; echo; echo the end", "success", ("success", "the end")),
         ("echo https://me:hunter22@index/ and tok-en-1; printf '\\377'", "success", ("success", "https://****@index/ and ****\n\N{REPLACEMENT CHARACTER}")),
+        ("printf '\\033]0;title\\007'; exit 1", "exit-code", ("exit-code", r"\x1b]0;title\x07")),
     ],
-    ids=["good", "broken", "not started", "out of memory", "much output", "secrets"],
+    ids=["good", "broken", "not started", "out of memory", "much output", "secrets", "an escape sequence"],
 )
 def test_run(app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, result: str, outcome: tuple[str, str]) -> None:
     calls: list[tuple[str, ...]] = []
