@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.plainstack.web.plugins.module_utils.build import Plan
 from ansible_collections.plainstack.web.plugins.module_utils.shared import new_uid
 from ansible_collections.plainstack.web.plugins.modules import release
 
@@ -58,6 +59,17 @@ def test_the_group_of_a_removed_apps_code_is_not_used_again(app: LocalApp) -> No
     code.mkdir(parents=True)
     os.chown(code, 0, NOBODY)
     assert new_uid(app.base, app.shared) not in (0, NOBODY)
+
+
+@pytest.mark.usefixtures("umask")
+def test_the_directories_of_an_app_show_others_nothing(app: LocalApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nginx may pass to the static files, and nobody but root and the app sees what is there."""
+    for name in ("releases", "shared", ""):
+        os.rmdir(f"{app.root}/{name}")
+    monkeypatch.setattr(release.sandbox, "stop", lambda _app: None)
+    monkeypatch.setattr(release, "build", lambda *_arguments: [])
+    release.stage(Plan(app, NEW, "digest", "requirements.txt", "system", {}, ""), "/none", pwd.getpwuid(0))
+    assert [oct(os.stat(path).st_mode & 0o7777) for path in (app.root, app.releases, app.shared)] == ["0o751", "0o751", "0o750"]
 
 
 @pytest.mark.parametrize("identifier", ["../../etc", f"{NEW}/../x", f"{NEW}\n", "", "live"])
