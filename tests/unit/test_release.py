@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.plainstack.web.plugins.module_utils import sandbox
 from ansible_collections.plainstack.web.plugins.module_utils.build import Plan
 from ansible_collections.plainstack.web.plugins.module_utils.shared import new_uid
 from ansible_collections.plainstack.web.plugins.modules import release
@@ -66,7 +67,7 @@ def test_the_directories_of_an_app_show_others_nothing(app: LocalApp, monkeypatc
     """nginx may pass to the static files, and nobody but root and the app sees what is there."""
     for name in ("releases", "shared", ""):
         os.rmdir(f"{app.root}/{name}")
-    monkeypatch.setattr(release.sandbox, "stop", lambda _app: None)
+    monkeypatch.setattr(sandbox, "stop", lambda _app: None)
     monkeypatch.setattr(release, "build", lambda *_arguments: [])
     release.stage(Plan(app, NEW, "digest", "requirements.txt", "system", {}, ""), "/none", pwd.getpwuid(0))
     assert [oct(os.stat(path).st_mode & 0o7777) for path in (app.root, app.releases, app.shared)] == ["0o751", "0o751", "0o750"]
