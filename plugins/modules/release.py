@@ -136,6 +136,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.layout import ID, A
 from ansible_collections.plainstack.web.plugins.module_utils.lock import LockError, step
 from ansible_collections.plainstack.web.plugins.module_utils.shared import check_owners, new_uid
 from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running, serving
+from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
 
 def owner(module: AnsibleModule, app: App) -> pwd.struct_passwd | None:
@@ -226,11 +227,11 @@ def main() -> None:
         module.fail_json(msg=wrong)
     refusal, warning = check_owners(app, user.pw_uid, user.pw_gid) if user else ("", "")
     if warning:
-        module.warn(f"{app.name}: {warning}")
+        module.warn(plain(f"{app.name}: {warning}"))  # names of files may be the app's or a package's
     if refusal:
-        module.fail_json(msg=f"{app.name}: {refusal}\n{serving(app)}")
+        module.fail_json(msg=plain(f"{app.name}: {refusal}\n{serving(app)}"))
     if gone := python_gone(app, app.live_id()) if app.live_id() else "":
-        module.warn(f"The live release will not survive a restart. {gone}")
+        module.warn(plain(f"The live release will not survive a restart. {gone}"))
     found = find(plan)
     if found:
         story = app.story(found)
@@ -260,11 +261,11 @@ def main() -> None:
                     archive.flush()
                     warnings = stage(plan, archive.name, user)
     except BuildError as error:
-        module.fail_json(msg=f"{error}\n{serving(app)}")
+        module.fail_json(msg=plain(f"{error}\n{serving(app)}"))
     except (InstanceError, LockError) as error:
         module.fail_json(msg=str(error))
     for warning in warnings:
-        module.warn(warning)
+        module.warn(plain(warning))
     module.exit_json(changed=True, id=plan.identifier, built=True, live=False, diff=diff)
 
 

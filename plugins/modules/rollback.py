@@ -85,6 +85,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.layout import App
 from ansible_collections.plainstack.web.plugins.module_utils.lock import LockError, step
 from ansible_collections.plainstack.web.plugins.module_utils.state import StateError, by_going_live, rollback_target
 from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError
+from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
 
 def listing(app: App) -> str:
@@ -130,7 +131,7 @@ def main() -> None:
             # A rollback of a run that was killed may have ended while this one waited: it must not be done once more
             target = live if live == asked else target_of(module, app)
             if gone := python_gone(app, target):
-                module.fail_json(msg=f"{gone}\nNothing was touched.")
+                module.fail_json(msg=plain(f"{gone}\nNothing was touched."))
             story = app.story(target)
             config = story.get("config", {})
             if not module.check_mode:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.plainstack.web.plugins.module_utils import sandbox
-from ansible_collections.plainstack.web.plugins.module_utils.build import Plan
+from ansible_collections.plainstack.web.plugins.module_utils.build import BuildError, Plan
 from ansible_collections.plainstack.web.plugins.module_utils.shared import new_uid
 from ansible_collections.plainstack.web.plugins.modules import release
 
@@ -71,6 +71,38 @@ def test_the_directories_of_an_app_show_others_nothing(app: LocalApp, monkeypatc
     monkeypatch.setattr(release, "build", lambda *_arguments: [])
     release.stage(Plan(app, NEW, "digest", "requirements.txt", "system", {}, ""), "/none", pwd.getpwuid(0))
     assert [oct(os.stat(path).st_mode & 0o7777) for path in (app.root, app.releases, app.shared)] == ["0o751", "0o751", "0o750"]
+
+
+@pytest.mark.usefixtures("systemd")
+@pytest.mark.parametrize("where", ["refused", "warned", "gone", "built", "failed"])
+def test_a_name_of_a_file_does_nothing_to_a_terminal(app: LocalApp, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], where: str) -> None:
+    """The app names what is in its `shared`, and a package what it leaves in a release."""
+    told = "name\x1b[2J\x9b31m"
+
+    def stage(*_arguments: object) -> list[str]:
+        if where == "failed":
+            raise BuildError(told)
+        return [told] if where == "built" else []
+
+    stand_ins: dict[str, Any] = {
+        "App": lambda _name: app,
+        "owner": lambda _module, _app: pwd.getpwuid(0),
+        "check_owners": lambda *_arguments: (told * (where == "refused"), told * (where == "warned")),
+        "python_gone": lambda *_arguments: told * (where == "gone"),
+        "find": lambda _plan: "",
+        "stage": stage,
+    }
+    for name, stand_in in stand_ins.items():
+        monkeypatch.setattr(release, name, stand_in)
+    make_live(app, Systemd(), OLD)
+    options = {"app": "hello", "archive": "/none", "id": NEW, "digest": "x", "requirements": "requirements.txt", "fetched": True}
+    with patch_module_args(options), pytest.raises(SystemExit):
+        release.main()
+    out = capsys.readouterr().out
+    assert [code for code in ("\\u001b", "\\u009b", "\x9b") if code in out] == []
+    result = json.loads(out)
+    assert "name" in f"{result.get('msg', '')} {result.get('warnings', '')}"
+    assert result.get("failed", False) is (where in ("refused", "failed"))
 
 
 @pytest.mark.parametrize("identifier", ["../../etc", f"{NEW}/../x", f"{NEW}\n", "", "live"])
