@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from support import Site, check_message
+from support import MARKER, Site, check_message
 from vm import Tidy, Vm, wait
 
 Change = Callable[[Site], Any]
@@ -41,7 +41,7 @@ DEFINITIONS: dict[str, tuple[Change, list[str]]] = {
     "invalid domain": (_set("domains", ["localhost"]), ["'localhost' in 'domains' is not a full, lower-case host name"]),
     "two apps of one name": (lambda site: _second_app(site, name="hello"), ["two apps have the name 'hello'"]),
     "two apps of one domain": (lambda site: _second_app(site, domains=["hello.test"]), ["'hello.test' is claimed twice"]),
-    "secret that systemd refuses": (_set("secrets", {"TOKEN": "swordfish\ufffe"}), ["'TOKEN' in 'secrets' has the character U+FFFE", "systemd refuses it"]),
+    "secret that systemd refuses": (_set("secrets", {"TOKEN": f"{MARKER}\ufffe"}), ["'TOKEN' in 'secrets' has the character U+FFFE", "systemd refuses it"]),
     "too old Python": (_set("python", "3.7"), ["'python' is '3.7', which is too old"]),
 }
 
@@ -61,7 +61,6 @@ def test_definition(site: Site, tidy: Tidy, name: str) -> None:
     with unchanged(tidy):
         run = site.deploy()
     check_message(run, *words, "nothing was touched", f"{site.directory}/group_vars", "run the same command again", "changed=0")
-    assert "swordfish" not in run.output
 
 
 def test_no_server(site: Site) -> None:
