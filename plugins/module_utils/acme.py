@@ -234,7 +234,7 @@ def _remember(name: str, failed: bool) -> None:
 
 def _cut(connection: http.client.HTTPConnection) -> None:
     """End an answer that goes on and on, whatever comes meanwhile."""
-    with contextlib.suppress(OSError, AttributeError):  # it has ended at just this moment, or there is no connection yet
+    with contextlib.suppress(OSError, AttributeError):  # it has ended at just this moment
         connection.sock.shutdown(socket.SHUT_RDWR)
 
 
@@ -259,8 +259,9 @@ def check(domain: str, webroot: str) -> None:
     write(path, token)
     connection = http.client.HTTPConnection(domain, 80, timeout=5)
     over = threading.Timer(SELF_CHECK, _cut, [connection])
-    over.start()
     try:
+        connection.connect()
+        over.start()
         connection.request("GET", f"/.well-known/acme-challenge/plainstack-{token}")
         answer = connection.getresponse()
         if answer.status == 200 and answer.read(64).decode("ascii", "replace") == token:
