@@ -106,6 +106,13 @@ def test_a_rollback_to_a_release_for_a_python_that_is_gone(app: LocalApp, host: 
     assert running(app) == [NEW]
 
 
+@pytest.mark.usefixtures("host")
+def test_a_release_whose_python_has_an_odd_name_does_nothing_to_a_terminal(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package may have put another link in the place of its environment's Python."""
+    monkeypatch.setattr(rollback, "python_gone", lambda *_arguments: "this host has \x1b[2J")
+    assert run(rollback)["msg"] == "this host has \\x1b[2J\nNothing was touched."
+
+
 def test_a_rollback_to_what_does_not_start(app: LocalApp, host: Systemd, run: Run, own: Answers) -> None:
     own.wrong = ["answered 500"]
     result = run(rollback)
