@@ -20,6 +20,7 @@ from typing import Any
 from ansible_collections.plainstack.web.plugins.module_utils import causes, sandbox, shared
 from ansible_collections.plainstack.web.plugins.module_utils import seal as sealing
 from ansible_collections.plainstack.web.plugins.module_utils.archive import escapes, fingerprint
+from ansible_collections.plainstack.web.plugins.module_utils.interpreter import python_gone
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory, read, write
 from ansible_collections.plainstack.web.plugins.module_utils.static import publish
 
@@ -68,24 +69,6 @@ def same(plan: Plan, identifier: str) -> bool:
     if python_gone(plan.app, identifier):
         return False
     return read(plan.app.environment(identifier)) == plan.environment
-
-
-def python_gone(app: App, identifier: str) -> str:
-    """What to say of a release whose interpreter the host has no more; empty where it has it.
-
-    An environment works only with the minor version of Python that it was made for, and an upgrade of Debian brings another one.
-    """
-    story = app.story(identifier)
-    wanted = ".".join(str(story.get("python", "")).split(".")[:2])
-    path = os.path.realpath(f"{app.release(identifier)}/.venv/bin/python")
-    if not wanted or (os.path.exists(path) and os.path.basename(path) == f"python{wanted}"):
-        return ""
-    found = os.path.basename(path).removeprefix("python") if os.path.exists(path) else ""
-    revision = f"revision {story['revision'][:12]}" if story.get("revision") else "its code"
-    return (
-        f"{app.name}: the release {identifier} was built for Python {wanted}, and this host has {found or 'it no more'}, so it cannot start.\n"
-        f"Next: check out {revision} and deploy it; it is then built anew."
-    )
 
 
 def find(plan: Plan) -> str:

@@ -9,6 +9,7 @@ short_description: Whether a host can be deployed to
 version_added: "0.1.0"
 description:
   - Measures the host and fails with everything that is missing, before anything is touched.
+  - Warns where a live release was built for a Python that an upgrade of the system has removed; it serves until it is restarted.
   - Then takes the locks of the apps, so that no other run works on them. The action plugin renews them while ansible-playbook
     runs and releases them when it ends, however it ends; without a renewal a lock ends by itself after 100 seconds.
   - The action plugin of the same name turns an unreachable host and a missing sudo into errors that say what to do.
@@ -129,9 +130,9 @@ from ssl import OPENSSL_VERSION_INFO
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.plainstack.web.plugins.module_utils import memory
+from ansible_collections.plainstack.web.plugins.module_utils import interpreter, memory
 from ansible_collections.plainstack.web.plugins.module_utils.acme import foreign_certbot
-from ansible_collections.plainstack.web.plugins.module_utils.layout import App, read
+from ansible_collections.plainstack.web.plugins.module_utils.layout import App, apps, read
 from ansible_collections.plainstack.web.plugins.module_utils.lock import Holder, LockError, acquire, release
 from ansible_collections.plainstack.web.plugins.module_utils.measure import listeners, pretty_name, version
 from ansible_collections.plainstack.web.plugins.module_utils.places import SITES, taken
@@ -209,6 +210,9 @@ def main() -> None:
     found = problems(host, needs) + moves(given) if given["purpose"] == "deploy" else []
     if found:
         module.fail_json(msg="\n".join(found), refused=True)
+    for app in apps():  # also those that the run is not for: nobody sees it until the server reboots
+        if doomed := interpreter.warning(app):
+            module.warn(doomed)
     run = ""
     if given["holder"] and not module.check_mode:
         run = take_locks(module)

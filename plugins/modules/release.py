@@ -129,8 +129,8 @@ import pwd
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.plainstack.web.plugins.module_utils import memory, sandbox
-from ansible_collections.plainstack.web.plugins.module_utils.build import BuildError, Plan, build, find, python_gone, sweep, unwritable
+from ansible_collections.plainstack.web.plugins.module_utils import interpreter, memory, sandbox
+from ansible_collections.plainstack.web.plugins.module_utils.build import BuildError, Plan, build, find, sweep, unwritable
 from ansible_collections.plainstack.web.plugins.module_utils.environment import decode
 from ansible_collections.plainstack.web.plugins.module_utils.layout import ID, App, make_directory
 from ansible_collections.plainstack.web.plugins.module_utils.lock import LockError, step
@@ -230,8 +230,8 @@ def main() -> None:
         module.warn(plain(f"{app.name}: {warning}"))  # names of files may be the app's or a package's
     if refusal:
         module.fail_json(msg=plain(f"{app.name}: {refusal}\n{serving(app)}"))
-    if gone := python_gone(app, app.live_id()) if app.live_id() else "":
-        module.warn(plain(f"The live release will not survive a restart. {gone}"))
+    if doomed := interpreter.warning(app):
+        module.warn(plain(doomed))
     found = find(plan)
     if found:
         story = app.story(found)

@@ -78,9 +78,9 @@ import contextlib
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.plainstack.web.plugins.module_utils.build import python_gone
 from ansible_collections.plainstack.web.plugins.module_utils.health import Health
 from ansible_collections.plainstack.web.plugins.module_utils.instance import Work, look, start
+from ansible_collections.plainstack.web.plugins.module_utils.interpreter import python_gone
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
 from ansible_collections.plainstack.web.plugins.module_utils.lock import LockError, step
 from ansible_collections.plainstack.web.plugins.module_utils.state import StateError, by_going_live, rollback_target

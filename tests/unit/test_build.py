@@ -28,10 +28,10 @@ from ansible_collections.plainstack.web.plugins.module_utils.build import (
     find,
     lock_kind,
     packages,
-    python_gone,
     sweep,
     unpack,
 )
+from ansible_collections.plainstack.web.plugins.module_utils.interpreter import python_gone
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, relink, write
 from ansible_collections.plainstack.web.plugins.module_utils.sandbox import Outcome
 
