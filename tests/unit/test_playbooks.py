@@ -59,3 +59,16 @@ def test_nothing_has_a_tag() -> None:
     """A run with --tags is refused, so that a tag would be of no use; the refusal itself has the one that is always on."""
     tagged = [(file.name, task["name"]) for file in FILES for task in tasks(yaml.load(file.read_text(encoding="utf-8"), Loader)) if "tags" in task]
     assert tagged == [("check.yml", "Check that no part is left out")]
+
+
+def test_every_installation_waits_for_apt_as_long_as_the_inventory_says() -> None:
+    """By the defaults of its play; the roles have no such variable."""
+    installing = {path.parents[1].name for path in ROOT.glob("roles/*/tasks/*.yml") if "plainstack.web.packages:" in path.read_text(encoding="utf-8")}
+    for playbook in ("deploy", "upgrade"):
+        for play in yaml.load((ROOT / f"playbooks/{playbook}.yml").read_text(encoding="utf-8"), Loader):
+            found = list(tasks(play.get("tasks", [])))
+            roles = {
+                task[key]["name"].split(".")[-1] for task in found for key in ("ansible.builtin.import_role", "ansible.builtin.include_role") if key in task
+            }
+            if roles & installing or any("plainstack.web.packages" in task for task in found):
+                assert play["module_defaults"] == {"plainstack.web.packages": {"lock_timeout": "{{ apt_lock_timeout | default(omit) }}"}}, play["name"]
