@@ -1,6 +1,9 @@
 """What holds in every playbook and role, whatever they do."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +64,42 @@ def test_nothing_has_a_tag() -> None:
     assert tagged == [("check.yml", "Check that no part is left out")]
 
 
+@pytest.mark.parametrize(("playbook", "first"), [("deploy", "check"), ("rollback", "check"), ("upgrade", "check"), ("scale", "deploy")])
+def test_what_is_asked_for_is_checked_first(playbook: str, first: str) -> None:
+    [play, *_] = yaml.load((ROOT / f"playbooks/{playbook}.yml").read_text(encoding="utf-8"), Loader)
+    assert play["ansible.builtin.import_playbook"] == f"plainstack.web.{first}"
+
+
+@pytest.mark.parametrize("option", ["--tags", "--skip-tags"])
+def test_a_part_of_a_run_is_refused(tmp_path: Path, option: str) -> None:
+    """It would end with rc 0 and nothing done. The server cannot be reached, so that nothing else ends the run with that error."""
+    (tmp_path / "hosts.yml").write_text("app_servers: {hosts: {web1: {ansible_host: 192.0.2.1}}}\n", encoding="utf-8")
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"}
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "deploy.yml", "-i", str(tmp_path / "hosts.yml"), option, "nginx"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "there are no tags; nothing was touched" in " ".join((done.stdout + done.stderr).split())
+    assert "web1" not in done.stdout.split("PLAY RECAP")[0]
+
+
+@pytest.mark.parametrize("file", ["deploy.yml", "tasks/canary.yml", "rollback.yml"])
+def test_what_has_the_traffic_is_said_right_after_the_switch(file: str) -> None:
+    """Where the connection is lost from then on, nothing can be said any more."""
+    found = []
+    for task in tasks(yaml.load((ROOT / "playbooks" / file).read_text(encoding="utf-8"), Loader)):
+        path = task.get("ansible.builtin.include_tasks") or task.get("ansible.builtin.import_tasks") or ""
+        # A first release is switched to before nginx is set up, and has no traffic by that
+        if re.search(r"(^|/)(switch|switched|confirm)\.yml$", path) and task["name"] != "Switch each app that is new here":
+            found.append(os.path.basename(path))
+    assert found == ["switch.yml", "switched.yml", "confirm.yml"]
+
+
+def test_what_has_the_traffic_is_said_for_each_app() -> None:
+    [said] = tasks(yaml.load((ROOT / "playbooks/tasks/switched.yml").read_text(encoding="utf-8"), Loader))
+    assert said["when"] == "not ansible_check_mode"
+    assert "A server whose connection is lost from here on has this live" in said["ansible.builtin.debug"]["msg"]
+
+
 def test_every_installation_waits_for_apt_as_long_as_the_inventory_says() -> None:
     """By the defaults of its play; the roles have no such variable."""
     installing = {path.parents[1].name for path in ROOT.glob("roles/*/tasks/*.yml") if "plainstack.web.packages:" in path.read_text(encoding="utf-8")}
@@ -72,3 +111,13 @@ def test_every_installation_waits_for_apt_as_long_as_the_inventory_says() -> Non
             }
             if roles & installing or any("plainstack.web.packages" in task for task in found):
                 assert play["module_defaults"] == {"plainstack.web.packages": {"lock_timeout": "{{ apt_lock_timeout | default(omit) }}"}}, play["name"]
+
+
+def test_a_slow_server_has_time() -> None:
+    """Ansible's default of 10 s is too short for a small one whose sudo waits for its disk."""
+    assert re.search(r"(?m)^timeout = 30$", (ROOT / "ansible.cfg").read_text(encoding="utf-8"))
+
+
+def test_no_advice_asks_for_a_password_that_stock_images_do_not_have() -> None:
+    told = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("roles/*/README.md"), *ROOT.glob("plugins/**/*.py"), *FILES]
+    assert [str(path) for path in told if "sudo -v" in path.read_text(encoding="utf-8")] == []
