@@ -406,6 +406,16 @@ def test_build(plan: Plan, tmp_path: Path, box: Sandbox, monkeypatch: pytest.Mon
     assert {path.stat().st_mtime for path in (root / "wsgi.py", root / "web/css/site.css")} == {1767312000.0}
 
 
+@pytest.mark.parametrize(("before", "warned"), [(["uploads"], True), (["uploads", "media"], False), ([], False)])
+def test_data_that_a_renamed_directory_leaves_behind_is_named(plan: Plan, tmp_path: Path, before: list[str], warned: bool) -> None:
+    release(plan, OLD, live=True, config={"shared": before})
+    os.mkdir(f"{plan.app.shared}/uploads")
+    Path(f"{plan.app.shared}/uploads/photo").touch()
+    warnings = make(replace(plan, shared=("media",)), archive(tmp_path, {"requirements.txt": HASHED}))
+    said = "hello: media in 'shared' is new and has no data, while uploads is no longer in 'shared' and has some"
+    assert [one.startswith(said) and f"mv -T {plan.app.shared}/uploads {plan.app.shared}/media" in one for one in warnings] == [True] * warned
+
+
 @pytest.mark.usefixtures("box")
 def test_nothing_of_what_survives_releases_is_published(plan: Plan, tmp_path: Path) -> None:
     """A static directory that is a link to a shared one: nginx gets the source's files, and root does not look at the app's."""

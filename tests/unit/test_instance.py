@@ -217,13 +217,18 @@ def test_memory_is_looked_at_before_a_second_instance(
     assert start(work, NEW, in_any_case=True) is True  # a rollback, away from what may eat up the memory
 
 
-@pytest.mark.usefixtures("systemd", "own")
-def test_what_the_apps_may_use_together_is_said_at_a_start(app: LocalApp, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("live", "warned"), [(OLD, True), (NEW, False)], ids=["a new release", "what is live"])
+@pytest.mark.usefixtures("own")
+def test_what_the_apps_may_use_together_is_said_before_a_second_instance(
+    app: LocalApp, systemd: Systemd, monkeypatch: pytest.MonkeyPatch, live: str, warned: bool
+) -> None:
+    release(app, OLD, sequence=1)
     release(app, NEW)
-    warned: list[str] = []
+    make_live(app, systemd, live)
     monkeypatch.setattr(memory, "promised", lambda _app, identifier: f"too much with {identifier}")
-    start(make_work(app, warned), NEW)
-    assert warned == [f"too much with {NEW}"]
+    warnings: list[str] = []
+    start(make_work(app, warnings), NEW)
+    assert warnings == ([f"too much with {NEW}"] if warned else [])
 
 
 def test_memory_is_looked_at_after_strays_gave_theirs_back(app: LocalApp, systemd: Systemd, work: Work, own: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
