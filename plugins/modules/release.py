@@ -243,7 +243,7 @@ def main() -> None:
             except InstanceError as error:
                 module.fail_json(msg=str(error))
         module.exit_json(changed=False, id=found, built=False, live=found == app.live_id() and not story.get("pending"))
-    diff = {"before": f"{app.live_id()}\n", "after": f"{plan.identifier}\n", "before_header": "release", "after_header": "release"}
+    diff = {"before": f"{app.live_id()}\n", "after": f"{plan.identifier}\n", "before_header": "release", "after_header": "release"} if module._diff else {}
     if module.check_mode:
         module.exit_json(changed=True, id=plan.identifier, built=False, live=False, diff=diff)
     if user is None or not (given["content"] or given["fetched"]):

@@ -147,7 +147,7 @@ def main() -> None:
         revision=story.get("revision", ""),
         config=config,
         seconds=round(time.monotonic() - began, 2),
-        diff={"before": f"{live}\n", "after": f"{target}\n", "before_header": "release", "after_header": "release"},
+        diff={"before": f"{live}\n", "after": f"{target}\n", "before_header": "release", "after_header": "release"} if module._diff else {},
     )
 
 

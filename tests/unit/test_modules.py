@@ -40,7 +40,7 @@ def run(app: LocalApp, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
         monkeypatch.setattr(module, "App", lambda _name: app)
 
     def run_module(module: Any, check: bool = False, **options: Any) -> dict[str, Any]:
-        arguments = {"app": "hello", **options, "_ansible_check_mode": check, "_ansible_diff": True}
+        arguments = {"app": "hello", "_ansible_check_mode": check, "_ansible_diff": True, **options}
         with patch_module_args(arguments), pytest.raises(SystemExit):
             module.main()
         result: dict[str, Any] = json.loads(capsys.readouterr().out)
@@ -74,6 +74,7 @@ def test_rollback_in_check_mode(app: LocalApp, host: Systemd, run: Run) -> None:
     result = run(rollback, check=True)
     assert (result["changed"], result["id"], running(app), host.calls) == (True, OLD, [NEW], [])
     assert not os.path.exists(f"{app.lock}.step")
+    assert run(rollback, check=True, _ansible_diff=False)["diff"] == {}, "a look before the rollback itself, which shows it"
 
 
 @pytest.mark.usefixtures("host")

@@ -113,6 +113,15 @@ def test_every_installation_waits_for_apt_as_long_as_the_inventory_says() -> Non
                 assert play["module_defaults"] == {"plainstack.web.packages": {"lock_timeout": "{{ apt_lock_timeout | default(omit) }}"}}, play["name"]
 
 
+@pytest.mark.parametrize("file", sorted(ROOT.glob("playbooks/**/*.yml")), ids=lambda file: str(file.relative_to(ROOT)))
+def test_what_only_looks_shows_no_difference(file: Path) -> None:
+    """The step that makes it does; with --check --diff each would be there twice."""
+    for task in tasks(yaml.load(file.read_text(encoding="utf-8"), Loader)):
+        include = next((task[key] for key in ("ansible.builtin.include_role", "ansible.builtin.include_tasks") if key in task), None)
+        looks = include.get("apply", {}) if isinstance(include, dict) else task
+        assert looks.get("check_mode") is not True or looks.get("diff") is False, task["name"]
+
+
 def test_a_slow_server_has_time() -> None:
     """Ansible's default of 10 s is too short for a small one whose sudo waits for its disk."""
     assert re.search(r"(?m)^timeout = 30$", (ROOT / "ansible.cfg").read_text(encoding="utf-8"))

@@ -15,6 +15,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.shared import new_u
 from ansible_collections.plainstack.web.plugins.modules import release
 
 from tests.unit.fakes import NEW, OLD, LocalApp, Systemd, make_live, real_root
+from tests.unit.fakes import release as make_release
 
 NOBODY = 942
 
@@ -138,3 +139,23 @@ def test_data_that_is_nobodys(app: LocalApp, systemd: Systemd, monkeypatch: pyte
         state == "active",
         state == "failed",
     )
+
+
+@pytest.mark.parametrize("diff", [True, False])
+def test_a_plan(app: LocalApp, systemd: Systemd, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], diff: bool) -> None:
+    """What would be live, once: a look that comes before the build shows no difference. And that the live one was built for a Python that is gone."""
+    make_release(app, OLD, sequence=1, python="3.2.1")
+    make_live(app, systemd, OLD)
+    user = pwd.struct_passwd(("hello", "x", os.geteuid(), os.getegid(), "", app.root, "/bin/false"))
+    monkeypatch.setattr(release, "App", lambda _name: app)
+    monkeypatch.setattr(release, "owner", lambda _module, _app: user)
+    warnings: list[str] = []
+    monkeypatch.setattr(AnsibleModule, "warn", lambda _module, message: warnings.append(message))
+    options = {"app": "hello", "archive": "/none", "id": NEW, "digest": "x", "requirements": "requirements.txt"}
+    with patch_module_args({**options, "_ansible_check_mode": True, "_ansible_diff": diff}), pytest.raises(SystemExit):
+        release.main()
+    result: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert (result["changed"], result["id"]) == (True, NEW)
+    assert (result["diff"].get("before"), result["diff"].get("after")) == ((f"{OLD}\n", f"{NEW}\n") if diff else (None, None))
+    doomed = f"The live release will not survive a restart. hello: the release {OLD} was built for Python 3.2"
+    assert [warning.startswith(doomed) for warning in warnings] == [True]
