@@ -109,6 +109,8 @@ def test_a_system_is_known_by_what_it_has(vm: Vm, site: Site, tidy: Tidy) -> Non
     # Its package can be had again, but apt is busy, and a third party's source is broken
     vm.do("echo 'deb http://127.0.0.1:9/apt stable main' > /etc/apt/sources.list.d/third.list; rm -f /var/lib/apt/lists/*Release")
     vm.do(f"systemd-run --quiet --unit=busy python3 -c {shlex.quote(BUSY)}")
+    words = ["python3 (process ", "has held the lock of apt for 3 s", "apt_lock_timeout in the inventory", "'ps -fp "]
+    check_message(site.deploy("-e", "apt_lock_timeout=3"), *words, "run the same command again")
     run = site.start("deploy.yml")
     wait("it says for whom it waits", lambda: "which holds the lock of apt (apt_lock_timeout)" in run.output(), 120)
     vm.do("systemctl stop busy")
