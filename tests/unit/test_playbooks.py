@@ -122,6 +122,14 @@ def test_what_only_looks_shows_no_difference(file: Path) -> None:
         assert looks.get("check_mode") is not True or looks.get("diff") is False, task["name"]
 
 
+@pytest.mark.parametrize("playbook", ["deploy", "rollback"])
+def test_the_load_balancers_wait_as_long_as_the_release_may_take(playbook: str) -> None:
+    """Also after a rollback: on an app server the switch itself sees to it."""
+    plays = yaml.load((ROOT / f"playbooks/{playbook}.yml").read_text(encoding="utf-8"), Loader)
+    [play] = [play for play in plays if any("plainstack.web.timeouts" in task for task in tasks(play.get("tasks", [])))]
+    assert play["hosts"] == "{{ groups['load_balancers'] | default([]) }}"
+
+
 def test_a_slow_server_has_time() -> None:
     """Ansible's default of 10 s is too short for a small one whose sudo waits for its disk."""
     assert re.search(r"(?m)^timeout = 30$", (ROOT / "ansible.cfg").read_text(encoding="utf-8"))
