@@ -23,6 +23,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.archive import esca
 from ansible_collections.plainstack.web.plugins.module_utils.interpreter import python_gone
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory, read, write
 from ansible_collections.plainstack.web.plugins.module_utils.static import publish
+from ansible_collections.plainstack.web.plugins.module_utils.text import ENGLISH
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 OLDEST_GUNICORN = (23, 0)
@@ -175,7 +176,7 @@ def _run(plan: Plan, steps: list[list[str]]) -> None:
     environment = {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "HOME": "/tmp",
-        "LANG": "C.UTF-8",
+        **ENGLISH,
         "UV_CACHE_DIR": plan.app.cache,
         "UV_LINK_MODE": "copy",  # a hard link would leave the builder a file of the release
         "UV_SYSTEM_CERTS": "1",

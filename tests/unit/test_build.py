@@ -382,7 +382,9 @@ def test_build(plan: Plan, tmp_path: Path, box: Sandbox, monkeypatch: pytest.Mon
     }
     assert [step for word in ("uv venv", "uv pip", "compileall") for step in box.steps if word in step] == box.steps, "all of it in the sandbox"
     assert len(box.steps) == 3
-    assert {key: box.environment[key] for key in ("UV_INDEX", "UV_LINK_MODE", "UV_CACHE_DIR")} == {
+    assert {key: box.environment[key] for key in ("LC_ALL", "LANGUAGE", "UV_INDEX", "UV_LINK_MODE", "UV_CACHE_DIR")} == {
+        "LC_ALL": "C.UTF-8",  # the causes of failed builds are told apart by compilers' English words
+        "LANGUAGE": "",
         "UV_INDEX": "x",
         "UV_LINK_MODE": "copy",
         "UV_CACHE_DIR": app.cache,

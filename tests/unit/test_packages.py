@@ -122,6 +122,15 @@ def test_installs_once(run: Run) -> None:
     assert (again["changed"], again["installed"], again["calls"]) == (False, [], [])
 
 
+def test_apt_speaks_english(host: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installation of Debian in French sets both; LANGUAGE goes before LC_ALL=C.UTF-8."""
+    for name, value in {"LANG": "fr_FR.UTF-8", "LANGUAGE": "fr:en"}.items():
+        monkeypatch.setenv(name, value)
+    (host / "dpkg-query").write_text(f'#!/bin/sh\necho "$LC_ALL/$LANGUAGE" > {host}/language\n')
+    run(names=["certbot"], check=True)
+    assert (host / "language").read_text() == "C.UTF-8/\n"
+
+
 def test_the_plan_is_what_the_run_does(host: Path, run: Run) -> None:
     plan = run(names=["nginx", "certbot"], check=True)
     assert (plan["changed"], plan["installed"], plan["calls"]) == (True, ["certbot"], [])
