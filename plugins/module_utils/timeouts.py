@@ -6,8 +6,11 @@ import subprocess
 from collections.abc import Callable
 
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, read, write
+from ansible_collections.plainstack.web.plugins.module_utils.lock import LockError, shared
 
 BALANCER = 5  # seconds that a load balancer waits longer: the app server says 504 first
+
+PATIENCE = 20  # seconds to wait for another run that writes nginx's configuration and validates it, which takes a moment
 
 
 def directives(seconds: int) -> str:
@@ -28,14 +31,26 @@ def keep(app: App, seconds: int, warn: Callable[[str], None], check: bool = Fals
     if check:
         return True
     try:
+        with shared("configuration", PATIENCE):
+            said = _load(path, wanted)
+    except (LockError, OSError) as error:
+        said = str(error)
+    if said:
+        warn(f"{app.name}: nginx goes on with the timeouts of another release, because it could not be reloaded: {said}")
+    return not said
+
+
+def _load(path: str, wanted: str) -> str:
+    """Write the file and have nginx load it; why it does not, with what was there before back in place."""
+    before = read(path)
+    try:
         write(path, wanted)
         said = _failure("/usr/sbin/nginx", "-t", "-q") or _failure("systemctl", "reload", "nginx.service")
     except OSError as error:
         said = str(error)
     if said:
         write(path, before or "")
-        warn(f"{app.name}: nginx goes on with the timeouts of another release, because it could not be reloaded: {said}")
-    return not said
+    return said
 
 
 def _failure(*command: str) -> str:

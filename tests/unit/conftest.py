@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import history, instance, layout, memory
+from ansible_collections.plainstack.web.plugins.module_utils import history, instance, layout, lock, memory
 from ansible_collections.plainstack.web.plugins.module_utils import systemd as systemd_module
 from ansible_collections.plainstack.web.plugins.module_utils.instance import Work
 
@@ -39,6 +39,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[None]:
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalApp:
     """An app without any release."""
     monkeypatch.setattr(layout, "UNITS", str(tmp_path / "units"))
+    monkeypatch.setattr(lock, "LOCKS", str(tmp_path / "locks"))
     monkeypatch.setattr(layout, "APPS", str(tmp_path / "apps"))
     monkeypatch.setattr(history, "READERS", grp.getgrgid(0).gr_name)  # the one group that a user namespace has
     return make_app(tmp_path)
