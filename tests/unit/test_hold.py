@@ -4,13 +4,18 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from ansible_collections.plainstack.web.plugins.action.preflight import LOCKS, RELEASE, RENEW
+from ansible import constants
+from ansible.plugins.action import ActionBase
+from ansible_collections.plainstack.web.plugins.action import preflight, step
+from ansible_collections.plainstack.web.plugins.action.preflight import LOCKS, RELEASE, RENEW, TAKEN, ActionModule
 from ansible_collections.plainstack.web.plugins.module_utils.layout import write
-from ansible_collections.plainstack.web.plugins.module_utils.lock import Holder, acquire, holder, uptime
+from ansible_collections.plainstack.web.plugins.module_utils.lock import RENEWAL, Holder, acquire, holder, uptime
 from ansible_collections.plainstack.web.plugins.module_utils.lock import release as give_back
 
 from tests.unit.fakes import LocalApp
@@ -118,3 +123,35 @@ def processes(word: str) -> list[str]:
             if word in path.read_text() and "Z" not in (path.parent / "stat").read_text().rsplit(")", 1)[1][:3]:
                 found.append(path.parent.name)
     return found
+
+
+@pytest.mark.parametrize(("silent", "renews"), [(RENEWAL + 1, True), (RENEWAL - 1, False)])
+def test_the_holder_renews_only_where_no_step_has(monkeypatch: pytest.MonkeyPatch, silent: float, renews: bool) -> None:
+    """With hundreds of servers, an SSH for each of them every few seconds would be what the controller does."""
+    monkeypatch.setattr(preflight, "RENEWAL", 0.05)
+    monkeypatch.setattr(preflight, "silence", lambda _token: 0.05 + silent - RENEWAL)
+    told, tell = os.pipe()
+    runs, ends = os.pipe()
+    asked: list[str] = []
+    action = ActionModule.__new__(ActionModule)
+    monkeypatch.setattr(action, "_on_the_host", lambda command, locks, token: asked.append(f"{command == RENEW} {locks} {token}"))
+    os.write(tell, TAKEN)
+    with open(runs) as run:
+        threading.Timer(0.5, os.close, [ends]).start()
+        assert action._renew(run, told, "/run/lock", MINE.token) == TAKEN  # type: ignore[arg-type]
+    for number in (told, tell):
+        os.close(number)
+    assert set(asked) == ({f"True /run/lock {MINE.token}"} if renews else set())
+    assert len(asked) >= 2 * renews
+
+
+@pytest.mark.parametrize(("result", "check_mode", "noted"), [({}, False, True), ({"failed": True}, False, False), ({}, True, False)])
+def test_a_step_is_noted_as_a_renewal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, result: dict[str, bool], check_mode: bool, noted: bool) -> None:
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    monkeypatch.setattr(ActionBase, "run", lambda *_arguments: {})
+    action = step.ActionModule.__new__(step.ActionModule)
+    action._task = SimpleNamespace(action="plainstack.web.instance", args={"run": MINE.token}, check_mode=check_mode)
+    monkeypatch.setattr(action, "_execute_module", lambda *_arguments, **_named: result)
+    assert step.silence(MINE.token) == float("inf")
+    assert action.run() == result
+    assert (step.silence(MINE.token) < 10) is noted
