@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def held(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Lineage]:
     monkeypatch.setattr(certificate, "lineages", lambda: dict(found))
     monkeypatch.setattr(certificate, "obtain", lambda wanted, lineage, account, self_check: add(found, lineage, *wanted.domains))
     monkeypatch.setattr(certificate, "set_renewal", settle)
-    monkeypatch.setattr(certificate.time, "time", lambda: 0.0)
+    monkeypatch.setattr(time, "time", lambda: 0.0)
     monkeypatch.setattr(lock, "LOCKS", str(tmp_path / "locks"))
     monkeypatch.setattr(acme, "FOREIGN", ())
     return found
@@ -128,7 +129,7 @@ def test_every_run_looks_at_the_own_certificates(
     for file, content in ((path, files["fullchain.pem"]), (key, files["privkey.pem"])):
         file.write_bytes(content)
     monkeypatch.setattr(certificates, "trusted", lambda _path: False)
-    monkeypatch.setattr(nginx_info.time, "time", lambda real=nginx_info.time.time: real() + 60)
+    monkeypatch.setattr(time, "time", lambda real=time.time: real() + 60)
     site = {"name": "hello", "domains": ["hello.test"], "certificate": str(path), "certificate_key": str(key)}
     with patch_module_args({"sites": [site], "coming": {str(path): path.read_text()}}), pytest.raises(SystemExit):
         nginx_info.main()

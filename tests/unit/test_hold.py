@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ansible import constants
+from ansible import constants  # type: ignore[attr-defined]
 from ansible.plugins.action import ActionBase
 from ansible_collections.plainstack.web.plugins.action import preflight, step
 from ansible_collections.plainstack.web.plugins.action.preflight import LOCKS, RELEASE, RENEW, TAKEN, ActionModule
