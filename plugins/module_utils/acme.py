@@ -189,6 +189,11 @@ def lineages() -> dict[str, Lineage]:
     return found
 
 
+def renews() -> bool:
+    """Whether certbot has a lineage by webroot that it goes on renewing."""
+    return any(found.enabled and found.webroot for found in (renewal(read(path) or "") for path in glob.glob(_settings("*"))))
+
+
 def set_renewal(lineage: Lineage, enabled: bool, dry_run: bool) -> bool:
     """Have certbot renew a lineage at the right time, or not at all; whether its settings change."""
     certificate = lineage.certificate

@@ -90,6 +90,10 @@ shares:
   description: Whether other hosts fetch certificates from it.
   returned: success
   type: bool
+renews:
+  description: Whether certbot on the host goes on renewing a certificate that it has by webroot.
+  returned: success
+  type: bool
 firewall:
   description: Whether the host has rules of P(plainstack.web.firewall#role).
   returned: success
@@ -131,7 +135,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.plainstack.web.plugins.module_utils import interpreter, memory
-from ansible_collections.plainstack.web.plugins.module_utils.acme import foreign_certbot
+from ansible_collections.plainstack.web.plugins.module_utils.acme import foreign_certbot, renews
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, apps, read
 from ansible_collections.plainstack.web.plugins.module_utils.lock import Holder, LockError, acquire, release
 from ansible_collections.plainstack.web.plugins.module_utils.measure import listeners, pretty_name, version
@@ -219,7 +223,17 @@ def main() -> None:
     firewall = os.path.exists("/etc/plainstack/firewall.nft")
     shares = os.path.isdir("/var/lib/plainstack/shared-certificates")
     new = [name for name in given["apps"] if not App(name).live_id()]
-    module.exit_json(changed=False, new=new, memory_mb=host.memory_mb, disk_mb=host.disk_mb, run=run, left_out=False, firewall=firewall, shares=shares)
+    module.exit_json(
+        changed=False,
+        new=new,
+        memory_mb=host.memory_mb,
+        disk_mb=host.disk_mb,
+        run=run,
+        left_out=False,
+        firewall=firewall,
+        shares=shares,
+        renews=renews(),
+    )
 
 
 if __name__ == "__main__":

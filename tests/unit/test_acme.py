@@ -35,6 +35,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.acme import (
     place,
     renew_before,
     renewal,
+    renews,
     set_renewal,
 )
 from ansible_collections.plainstack.web.plugins.module_utils.certificates import Certificate
@@ -247,6 +248,16 @@ def test_the_renewal_ends_and_begins_again(letsencrypt: Path) -> None:
     assert set_renewal(settled(letsencrypt), enabled=False, dry_run=False) is False
     assert set_renewal(settled(letsencrypt), enabled=True, dry_run=False) is True
     assert letsencrypt.read_text() == before
+
+
+def test_whether_anything_is_renewed(letsencrypt: Path) -> None:
+    assert renews()
+    set_renewal(settled(letsencrypt), enabled=False, dry_run=False)
+    assert not renews()
+    letsencrypt.write_text(RENEWAL.replace("webroot\n", "standalone\n"))  # not ours
+    assert not renews()
+    letsencrypt.unlink()
+    assert not renews()
 
 
 def test_certbot_4_takes_the_line_away(letsencrypt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
