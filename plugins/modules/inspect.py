@@ -10,6 +10,7 @@ version_added: "0.1.0"
 description:
   - Measures the host and fails with everything that is missing, before anything is touched; then locks the apps, so that no other
     run works on them, and says which releases they have.
+  - Warns where a live release was built for a Python that an upgrade of the system has removed; it serves until it is restarted.
   - The action plugin of the same name gives it its options from the plan of M(plainstack.web.plan), keeps what it says for
     M(plainstack.web.decide), renews the locks while ansible-playbook runs and releases them when it ends, however it ends. Without a renewal
     a lock ends by itself after 100 seconds.
@@ -154,6 +155,10 @@ shares:
   description: Whether other hosts fetch certificates from it.
   returned: success
   type: bool
+renews:
+  description: Whether certbot on the host goes on renewing a certificate that it has by webroot.
+  returned: success
+  type: bool
 locked:
   description: That another run has locked an app.
   returned: failure
@@ -183,15 +188,16 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.plainstack.web.plugins.module_utils.environment import decode
-from ansible_collections.plainstack.web.plugins.module_utils.host import memory
-from ansible_collections.plainstack.web.plugins.module_utils.host.acme import foreign_certbot
+from ansible_collections.plainstack.web.plugins.module_utils.host import interpreter, memory
+from ansible_collections.plainstack.web.plugins.module_utils.host.acme import foreign_certbot, renews
 from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health, ask_nginx
 from ansible_collections.plainstack.web.plugins.module_utils.host.inspect import inspect, obstacles
 from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Holder, LockError, acquire, release, step
 from ansible_collections.plainstack.web.plugins.module_utils.host.measure import listeners, pretty_name, version
 from ansible_collections.plainstack.web.plugins.module_utils.host.places import SITES, taken
 from ansible_collections.plainstack.web.plugins.module_utils.host.preflight import Host, Needs, problems
-from ansible_collections.plainstack.web.plugins.module_utils.layout import App, read
+from ansible_collections.plainstack.web.plugins.module_utils.layout import App, apps, read
+from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
 PATIENCE = 10  # seconds until a site must have answered
 
@@ -274,8 +280,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    apps = json.loads(decode(given["apps"]) or "[]")
-    names = [app["name"] for app in apps]
+    looked_at = json.loads(decode(given["apps"]) or "[]")
+    names = [app["name"] for app in looked_at]
     host = measure(module)
     found: list[str] = []
     if given["purpose"] in ("deploy", "scale"):
@@ -284,15 +290,18 @@ def main() -> None:
             wrong, warnings = obstacles(App(name))
             found += wrong
             for warning in warnings:
-                module.warn(warning)
+                module.warn(plain(warning))  # names of files may be the app's or a package's
     if found:
-        module.fail_json(msg="\n".join(found), refused=True)
+        module.fail_json(msg=plain("\n".join(found)), refused=True)
+    for live in apps():  # also those that the run is not for: nobody sees it until the server reboots
+        if doomed := interpreter.warning(live):
+            module.warn(plain(doomed))
     locked = bool(given["holder"]) and not module.check_mode
     if locked:
         take_locks(module, names)
     seen = {}
     try:
-        for app in apps:
+        for app in looked_at:
             # A step of a run that was killed may still be going on; what it does is to be seen
             with step(App(app["name"]), given["holder"]["token"]) if locked else contextlib.nullcontext():
                 seen[app["name"]] = inspect(App(app["name"]), app["wanted"], app["host"], app["tls"])
@@ -304,6 +313,7 @@ def main() -> None:
         disk_mb=host.disk_mb,
         firewall=os.path.exists("/etc/plainstack/firewall.nft"),
         shares=os.path.isdir("/var/lib/plainstack/shared-certificates"),
+        renews=renews(),
         apps=seen,
         answers=answers(given["sites"]),
     )

@@ -92,6 +92,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.plainstack.web.plugins.module_utils.host.lock import step
 from ansible_collections.plainstack.web.plugins.module_utils.host.steps import FAILURES, STEPS, orders, work_of
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
+from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
 
 def main() -> None:
@@ -111,16 +112,20 @@ def main() -> None:
     do = STEPS[given["step"]]
     done: dict[str, dict[str, Any]] = {}
     failures: list[str] = []
+
+    def warn(text: str) -> None:
+        module.warn(plain(text))  # names of files may be the app's or a package's
+
     for order in orders(given["orders"]):
         try:
             if module.check_mode:
-                found = do(order, work_of(order, None, module.warn), True)
+                found = do(order, work_of(order, None, warn), True)
             else:
                 with step(App(order["name"]), given["run"]) as run:
-                    found = do(order, work_of(order, run, module.warn), False)
+                    found = do(order, work_of(order, run, warn), False)
         except FAILURES as error:
-            failures.append(str(error))
-            done[order["name"]] = {"id": order["id"], "changed": True, "failed": str(error)}
+            failures.append(plain(str(error)))
+            done[order["name"]] = {"id": order["id"], "changed": True, "failed": failures[-1]}
             if given["step"] in ("undo", "retire", "after_live"):  # the other apps' is done all the same
                 continue
             break

@@ -289,3 +289,18 @@ def test_git_that_does_not_trust_the_directory(checkout: Path, monkeypatch: pyte
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     with pytest.raises(ArchiveError, match="git does not trust"):
         packed(checkout)
+
+
+def test_git_that_speaks_another_language(checkout: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its distrust would be taken for a directory without git, and what git ignores would be deployed."""
+    monkeypatch.setenv("LC_ALL", "fr_FR.UTF-8")
+    monkeypatch.setenv("LANGUAGE", "fr")
+    git_ = tmp_path / "bin/git"
+    git_.parent.mkdir()
+    git_.write_text(
+        '#!/bin/sh\n[ "$LC_ALL/$LANGUAGE" = C.UTF-8/ ] && what="dubious ownership" || what="propriétaire douteux"\necho "fatal: $what" >&2; exit 128\n'
+    )
+    git_.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{git_.parent}:{os.environ['PATH']}")
+    with pytest.raises(ArchiveError, match="git does not trust"):
+        packed(checkout)

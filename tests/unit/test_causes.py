@@ -34,6 +34,13 @@ CASES = {
         "needs another Python than 3.13",
         "set 'python' of the app",
     ),
+    "wheel for another python": (
+        "error: No solution found when resolving dependencies\n"
+        "  cause: Because numpy==1.24.0 has no wheels with a matching Python ABI tag (e.g., `cp313`) and you require numpy==1.24.0, we can conclude "
+        "that your requirements are unsatisfiable.",
+        "has no wheel for the Python that the release is built with",
+        "set 'python' of the app to a version that the package supports",
+    ),
     "setuptools-scm": (
         "         LookupError: setuptools-scm was unable to detect version for /srv/shop/releases/x.\n\n"
         "         Make sure you're either building from a fully intact git",

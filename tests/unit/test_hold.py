@@ -4,11 +4,13 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.action.inspect import LOCKS, RELEASE, RENEW
+from ansible_collections.plainstack.web.plugins.action import inspect
+from ansible_collections.plainstack.web.plugins.action.inspect import LOCKS, RELEASE, RENEW, RENEWAL, TAKEN, ActionModule
 from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Holder, acquire, holder, uptime
 from ansible_collections.plainstack.web.plugins.module_utils.host.lock import release as give_back
 from ansible_collections.plainstack.web.plugins.module_utils.layout import write
@@ -118,3 +120,23 @@ def processes(word: str) -> list[str]:
             if word in path.read_text() and "Z" not in (path.parent / "stat").read_text().rsplit(")", 1)[1][:3]:
                 found.append(path.parent.name)
     return found
+
+
+@pytest.mark.parametrize(("silent", "renews"), [(RENEWAL + 1, True), (RENEWAL - 1, False)])
+def test_the_holder_renews_only_where_no_step_has(monkeypatch: pytest.MonkeyPatch, silent: float, renews: bool) -> None:
+    """With hundreds of servers, an SSH for each of them every few seconds would be what the controller does."""
+    monkeypatch.setattr(inspect, "RENEWAL", 0.05)
+    monkeypatch.setattr(inspect, "silence", lambda _token: 0.05 + silent - RENEWAL)
+    told, tell = os.pipe()
+    runs, ends = os.pipe()
+    asked: list[str] = []
+    action = ActionModule.__new__(ActionModule)
+    monkeypatch.setattr(action, "_on_the_host", lambda command, locks, token: asked.append(f"{command == RENEW} {locks} {token}"))
+    os.write(tell, TAKEN)
+    with open(runs) as run:
+        threading.Timer(0.5, os.close, [ends]).start()
+        assert action._renew(run, told, "/run/lock", MINE.token) == TAKEN  # type: ignore[arg-type]
+    for number in (told, tell):
+        os.close(number)
+    assert set(asked) == ({f"True /run/lock {MINE.token}"} if renews else set())
+    assert len(asked) >= 2 * renews

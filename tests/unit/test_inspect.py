@@ -80,13 +80,6 @@ def test_the_name_of_another_user(app: LocalApp, monkeypatch: pytest.MonkeyPatch
     assert obstacles(app)[0] == ["The user hello belongs to something else (its home is /home/hello); give the app another 'name'."]
 
 
-def test_a_live_release_whose_python_is_gone_is_warned_of(app: LocalApp, systemd: Systemd) -> None:
-    release(app, OLD, sequence=1, python="3.2.1")
-    make_live(app, systemd, OLD)
-    [warning] = obstacles(app)[1]
-    assert warning.startswith("The live release will not survive a restart. hello: the release")
-
-
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
     """What comes of the live release's own socket and of nginx."""

@@ -45,6 +45,19 @@ def test_all_others_are_drained_and_stopped(app: LocalApp, host: Systemd, work: 
     assert retire(work, 30) == {}
 
 
+def test_all_are_disabled_before_the_first_is_drained(app: LocalApp, host: Systemd, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that reboots meanwhile starts none of them, also not the one whose turn has not come."""
+    seen: list[list[str]] = []
+
+    def drain(_path: str, _seconds: float) -> int:
+        seen.append(host.enabled())
+        return 0
+
+    monkeypatch.setattr(instance, "drain", drain)
+    retire(work, 30)
+    assert seen == [[f"hello@{NEW}.service", f"hello@{NEW}.socket"]] * 2
+
+
 def test_it_is_drained_before_it_is_stopped(app: LocalApp, host: Systemd, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
 

@@ -195,6 +195,26 @@ def test_a_file_of_the_source_is_where_its_data_begins(places: Places) -> None:
     assert [path.name for path in places.shared.iterdir()] == ["notes.db"]
 
 
+@real_root
+def test_what_the_app_makes_at_just_that_moment_is_the_apps(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that it has begun is not replaced by the source's, nor is where a link leads written to."""
+    give = os.fchown
+    for name, plant in (("notes.db", lambda path: path.write_text("of the app")), ("other.db", lambda path: path.symlink_to(places.target / "unit"))):
+        (places.release / name).write_text("seed")
+
+        def beaten(handle: int, uid: int, gid: int, name: str = name, plant: Callable[[Path], object] = plant) -> None:
+            give(handle, uid, gid)
+            plant(places.shared / name)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fchown", beaten)
+            places.link(name, uid=APP, gid=APP)
+    assert (places.shared / "notes.db").read_text() == "of the app"
+    assert os.readlink(places.shared / "other.db") == str(places.target / "unit")
+    assert places.untouched()
+    assert sorted(path.name for path in places.shared.iterdir()) == ["notes.db", "other.db"]
+
+
 @pytest.mark.parametrize(
     ("name", "present", "delivered", "kind"),
     [

@@ -2,15 +2,19 @@
 
 import json
 import os
+import pwd
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.plainstack.web.plugins.module_utils.environment import encode
-from ansible_collections.plainstack.web.plugins.module_utils.host import hook, steps
+from ansible_collections.plainstack.web.plugins.module_utils.host import hook, sandbox, steps
 from ansible_collections.plainstack.web.plugins.module_utils.host import instance as instance_logic
+from ansible_collections.plainstack.web.plugins.module_utils.host.build import BuildError, Plan
 from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Holder, acquire
 from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError, running
 from ansible_collections.plainstack.web.plugins.modules import step
@@ -54,7 +58,6 @@ def call(app: LocalApp, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     """Run the module with orders; the whole of what it says."""
     for module in (step, steps):
         monkeypatch.setattr(module, "App", lambda _name: app)
-    monkeypatch.setattr(steps, "ask_instance", lambda *_given: "")
 
     def run_module(name: str, *orders: dict[str, Any], check: bool = False, token: str = "") -> dict[str, Any]:
         whole = [{**ORDER, **order} for order in orders]
@@ -220,7 +223,7 @@ def test_what_is_undone_because_another_server_failed(app: LocalApp, host: Syste
     """Before its switch, after it and after its confirmation; the release is bad then, and the one from before good."""
     run("start", OLD)
     undone = run("undo", OLD)
-    assert (undone["changed"], undone["serving"], running(app)) == (True, f"{NEW} serves.", [NEW])
+    assert (undone["changed"], undone["serving"], running(app)) == (True, f"{NEW} still serves.", [NEW])
     for names in (["switch"], ["switch", "confirm"]):
         for name in names:
             run(name, OLD, event="rollback")
@@ -245,6 +248,97 @@ def test_what_another_run_has_noted_does_not_count(app: LocalApp, run: Run) -> N
     assert steps.recall(app, OTHER, OLD)["before"] == OLDER
     assert steps.recall(app, OTHER, NEW) == {}
     assert steps.recall(app, None, OLD) == {}
+
+
+# stage
+
+
+STAGE = {"digest": "x", "config": {}, "environment": "", "archive": "/none", "requirements": "requirements.txt", "python": "system", "shared": [], "static": {}}
+BUILD = {**STAGE, "story": {}, "build": "source", "build_environment": {}}
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The releases that were built."""
+    ids: list[str] = []
+
+    def build(plan: Plan, _archive: str, _uid: int, _gid: int) -> list[str]:
+        ids.append(plan.identifier)
+        return ["a\x1b[2Jwarning"]
+
+    monkeypatch.setattr(sandbox, "stop", lambda _app: None)
+    monkeypatch.setattr(steps, "build", build)
+    monkeypatch.setattr(steps, "user_of", lambda _app: pwd.getpwuid(0))
+    return ids
+
+
+@pytest.mark.parametrize("identifier", ["../../etc", f"{NEW}/../x", f"{NEW}\n", "", "live"])
+@pytest.mark.usefixtures("host")
+def test_an_id_that_is_none(run: Run, built: list[str], identifier: str) -> None:
+    """It may come from another server of the fleet, and becomes part of paths."""
+    assert run("stage", identifier, **BUILD)["msg"] == f"hello: {identifier!r} is no id of a release."
+    assert built == []
+
+
+@pytest.mark.usefixtures("host")
+def test_what_is_there_is_not_built(run: Run, built: list[str]) -> None:
+    fresh = "20260109T000000Z-99999999"
+    assert (run("stage", OLD, **BUILD)["changed"], built) == (False, [])
+    assert (run("stage", fresh, check=True, **BUILD)["changed"], built) == (True, [])
+    assert (run("stage", fresh, **BUILD)["built"], built) == (True, [fresh])
+
+
+@pytest.mark.usefixtures("host")
+def test_what_is_asked_for_is_found_without_a_run(app: LocalApp, run: Run, built: list[str]) -> None:
+    """The live one before a newer one."""
+    for identifier in (OLDER, OLD, NEW):
+        app.note(identifier, digest="x", config={})
+        Path(app.environment(identifier)).write_text("", encoding="utf-8")
+    found = run("stage", "20260109T000000Z-99999999", find=True, **BUILD)
+    assert (found["changed"], found["id"], built) == (False, NEW, [])
+
+
+@pytest.mark.usefixtures("umask", "systemd")
+def test_the_directories_of_an_app_show_others_nothing(app: LocalApp, run: Run, built: list[str]) -> None:
+    """nginx may pass to the static files, and nobody but root and the app sees what is there."""
+    for name in ("releases", "shared", ""):
+        os.rmdir(f"{app.root}/{name}")
+    assert run("stage", NEW, **BUILD)["built"] is True
+    assert [oct(os.stat(path).st_mode & 0o7777) for path in (app.root, app.releases, app.shared)] == ["0o751", "0o751", "0o750"]
+
+
+@pytest.mark.usefixtures("systemd")
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_name_of_a_file_does_nothing_to_a_terminal(run: Run, built: list[str], monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    """The app names what is in its `shared`, and a package what it leaves in a release."""
+
+    def fail(*_arguments: object) -> list[str]:
+        raise BuildError("name\x1b[2J\x9b31m")
+
+    warned: list[str] = []
+    monkeypatch.setattr(AnsibleModule, "warn", lambda _module, message: warned.append(message))
+    if fails:
+        monkeypatch.setattr(steps, "build", fail)
+    said = run("stage", NEW, **BUILD)["msg"] + "".join(warned)
+    assert ("name" in said or "warning" in said, "\x1b" in said or "\x9b" in said) == (True, False)
+
+
+@pytest.mark.parametrize(("found", "uid"), [("", []), ("942", ["--uid", "942"])])
+def test_the_user_of_an_app(app: LocalApp, monkeypatch: pytest.MonkeyPatch, found: str, uid: list[str]) -> None:
+    """With a uid that is free of other apps' data."""
+    ran: list[list[str]] = []
+
+    def execute(command: list[str], **_named: Any) -> subprocess.CompletedProcess[str]:
+        ran.append(command)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(steps, "new_uid", lambda _apps, _own: int(found or 0))
+    monkeypatch.setattr(subprocess, "run", execute)
+    steps._make_user(app)
+    [command] = ran
+    assert command[0] == "useradd"
+    assert {"--system", "--no-create-home"} <= {*command}
+    assert command[-len(uid) - 1 :] == [*uid, "hello"]
 
 
 # hooks

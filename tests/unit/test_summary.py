@@ -77,18 +77,18 @@ def test_what_was_not_done() -> None:
 def test_what_was_undone() -> None:
     """The cause first, and of each server what serves; of one it says no name."""
     known = {
-        "first": {"did": {"undo": {"hello": {"serving": "old serves."}}}},
+        "first": {"did": {"undo": {"hello": {"serving": "old still serves."}}}},
         "lost": {},
         "last": {"did": {"undo": {"hello": {"failed": "hello: new stays live: old does not run any more.\nNext: deploy"}}}},
     }
     assert undone(["first", "lost", "last"], known, [ORDER], "last: no space left").splitlines() == [
         "last: no space left",
         "The rollout is undone. What serves now:",
-        "  first: hello: old serves.",
+        "  first: hello: old still serves.",
         "  lost: hello: it was not reached; old was live before.",
         "  last: hello: hello: new stays live: old does not run any more.",
     ]
-    assert undone(["first"], known, [ORDER], "x").splitlines()[-1] == "  hello: old serves."
+    assert undone(["first"], known, [ORDER], "x").splitlines()[-1] == "  hello: old still serves."
 
 
 def test_where_a_rollback_went() -> None:

@@ -49,6 +49,12 @@ def test_what_it_complains_about(programs: Path, stream: str) -> None:
     systemctl("stop", "a.service", check=False)
 
 
+def test_what_it_complains_about_does_nothing_to_a_terminal(programs: Path) -> None:
+    says(programs, "printf '\\033[2Jgone' >&2; exit 5")
+    with pytest.raises(InstanceError, match=r"failed: \\x1b\[2Jgone$"):
+        systemctl("start", "a.service")
+
+
 def test_properties(programs: Path) -> None:
     says(programs, "echo ActiveState=active; echo Environment=A=1 B=2; echo Result=")
     assert show("a.service", "ActiveState", "Environment", "Result") == {"ActiveState": "active", "Environment": "A=1 B=2", "Result": ""}

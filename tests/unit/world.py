@@ -80,7 +80,7 @@ class World:
         patch.setattr(instance, "time", _Times(current))
         patch.setattr(instance, "relink", lambda *given: current()._relink(*given))
         patch.setattr(instance, "drain", lambda *given: current()._drain(*given))
-        for module in (instance, inspection, steps):
+        for module in (instance, inspection, systemd_module):
             patch.setattr(module, "ask_instance", lambda *given: current()._ask_instance(*given))
         for module in (instance, inspection):
             patch.setattr(module, "ask_nginx", lambda *given: current()._ask_nginx(*given))

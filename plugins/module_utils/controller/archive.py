@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from ansible_collections.plainstack.web.plugins.module_utils.entries import escapes, fingerprint
+from ansible_collections.plainstack.web.plugins.module_utils.text import ENGLISH
 
 LEFT_OUT = frozenset({".git", ".hg", ".svn", ".venv", "venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", "node_modules"})
 # Names of files and directories, in lower case, that a developer has beside the code and does not mean to deploy
@@ -49,7 +50,7 @@ class Revision:
 def _git(source: str, *arguments: str) -> str | None:
     """What git prints, or None where the source is not in a checkout or there is no git."""
     # A git hook that deploys sets these for its own repository
-    environment = {name: value for name, value in os.environ.items() if name not in OF_A_HOOK}
+    environment = {name: value for name, value in os.environ.items() if name not in OF_A_HOOK} | ENGLISH
     try:
         done = subprocess.run(["git", "-C", source, *arguments], env=environment, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False)
     except FileNotFoundError:

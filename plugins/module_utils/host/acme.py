@@ -15,6 +15,7 @@ import re
 import secrets
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ HOUR = 3600
 OVERDUE = 3 / 4
 # Seconds to wait for another certbot
 BUSY = 120
+# Seconds that the whole answer to a look at ourselves may take: it may come from anybody
+SELF_CHECK = 10.0
 # From this version on certbot itself renews when a third of the lifetime is left, or half of one below ten days
 RENEWS_BY_LIFETIME = 4
 
@@ -186,6 +189,11 @@ def lineages() -> dict[str, Lineage]:
     return found
 
 
+def renews() -> bool:
+    """Whether certbot has a lineage by webroot that it goes on renewing."""
+    return any(found.enabled and found.webroot for found in (renewal(read(path) or "") for path in glob.glob(_settings("*"))))
+
+
 def set_renewal(lineage: Lineage, enabled: bool, dry_run: bool) -> bool:
     """Have certbot renew a lineage at the right time, or not at all; whether its settings change."""
     certificate = lineage.certificate
@@ -229,6 +237,12 @@ def _remember(name: str, failed: bool) -> None:
     write(FAILURES, json.dumps(failures))
 
 
+def _cut(connection: http.client.HTTPConnection) -> None:
+    """End an answer that goes on and on, whatever comes meanwhile."""
+    with contextlib.suppress(OSError, AttributeError):  # it has ended at just this moment
+        connection.sock.shutdown(socket.SHUT_RDWR)
+
+
 def check(domain: str, webroot: str) -> None:
     """See for ourselves whether the name leads here, before the ACME server counts a failure.
 
@@ -249,7 +263,10 @@ def check(domain: str, webroot: str) -> None:
     make_directory(directory)
     write(path, token)
     connection = http.client.HTTPConnection(domain, 80, timeout=5)
+    over = threading.Timer(SELF_CHECK, _cut, [connection])
     try:
+        connection.connect()
+        over.start()
         connection.request("GET", f"/.well-known/acme-challenge/plainstack-{token}")
         answer = connection.getresponse()
         if answer.status == 200 and answer.read(64).decode("ascii", "replace") == token:
@@ -260,6 +277,7 @@ def check(domain: str, webroot: str) -> None:
     except (OSError, http.client.HTTPException):
         return
     finally:
+        over.cancel()
         connection.close()
         os.unlink(path)
     raise AcmeError(

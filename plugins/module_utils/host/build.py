@@ -20,8 +20,10 @@ from typing import Any
 from ansible_collections.plainstack.web.plugins.module_utils.entries import escapes, fingerprint
 from ansible_collections.plainstack.web.plugins.module_utils.host import causes, sandbox, shared
 from ansible_collections.plainstack.web.plugins.module_utils.host import seal as sealing
+from ansible_collections.plainstack.web.plugins.module_utils.host.interpreter import python_gone
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory, read, write
 from ansible_collections.plainstack.web.plugins.module_utils.static import publish
+from ansible_collections.plainstack.web.plugins.module_utils.text import ENGLISH
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 OLDEST_GUNICORN = (23, 0)
@@ -68,24 +70,6 @@ def same(app: App, wanted: Mapping[str, Any], identifier: str) -> bool:
     if python_gone(app, identifier):
         return False
     return bool(read(app.environment(identifier)) == wanted["environment"])
-
-
-def python_gone(app: App, identifier: str) -> str:
-    """What to say of a release whose interpreter the host has no more; empty where it has it.
-
-    An environment works only with the minor version of Python that it was made for, and an upgrade of Debian brings another one.
-    """
-    story = app.story(identifier)
-    wanted = ".".join(str(story.get("python", "")).split(".")[:2])
-    path = os.path.realpath(f"{app.release(identifier)}/.venv/bin/python")
-    if not wanted or (os.path.exists(path) and os.path.basename(path) == f"python{wanted}"):
-        return ""
-    found = os.path.basename(path).removeprefix("python") if os.path.exists(path) else ""
-    revision = f"revision {story['revision'][:12]}" if story.get("revision") else "its code"
-    return (
-        f"{app.name}: the release {identifier} was built for Python {wanted}, and this host has {found or 'it no more'}, so it cannot start.\n"
-        f"Next: check out {revision} and deploy it; it is then built anew."
-    )
 
 
 def sweep(app: App) -> list[str]:
@@ -182,7 +166,7 @@ def _run(plan: Plan, steps: list[list[str]]) -> None:
     environment = {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "HOME": "/tmp",
-        "LANG": "C.UTF-8",
+        **ENGLISH,
         "UV_CACHE_DIR": plan.app.cache,
         "UV_LINK_MODE": "copy",  # a hard link would leave the builder a file of the release
         "UV_SYSTEM_CERTS": "1",

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.plainstack.web.plugins.module_utils import state
 from ansible_collections.plainstack.web.plugins.module_utils.host import systemd
-from ansible_collections.plainstack.web.plugins.module_utils.host.build import python_gone, same
+from ansible_collections.plainstack.web.plugins.module_utils.host.build import same
 from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health, ask_instance, ask_nginx
 from ansible_collections.plainstack.web.plugins.module_utils.host.instance import at_boot, look
 from ansible_collections.plainstack.web.plugins.module_utils.host.shared import check_owners
@@ -60,8 +60,6 @@ def obstacles(app: App) -> tuple[list[str], list[str]]:
     user = user_of(app)
     refusal, warning = check_owners(app, user.pw_uid, user.pw_gid) if user and not wrong else ("", "")
     warnings = [f"{app.name}: {warning}"] if warning else []
-    if gone := python_gone(app, app.live_id()) if app.live_id() else "":
-        warnings.append(f"The live release will not survive a restart. {gone}")
     return [*wrong, *([f"{app.name}: {refusal}\n{systemd.serving(app)}"] if refusal else [])], warnings
 
 

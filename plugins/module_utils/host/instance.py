@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.plainstack.web.plugins.module_utils import layout, state, static, timeouts
-from ansible_collections.plainstack.web.plugins.module_utils.host import history, memory, systemd
+from ansible_collections.plainstack.web.plugins.module_utils import layout, state, static
+from ansible_collections.plainstack.web.plugins.module_utils.host import history, memory, systemd, timeouts
 from ansible_collections.plainstack.web.plugins.module_utils.host.drain import drain
 from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health, ask_instance, ask_nginx
 from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Holder, LockError, holder, step

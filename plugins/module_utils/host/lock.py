@@ -157,11 +157,12 @@ def step(app: App, token: str) -> Iterator[Holder | None]:
 
 
 @contextlib.contextmanager
-def shared(what: str) -> Iterator[None]:
+def shared(what: str, seconds: float = 0) -> Iterator[None]:
     """One module at a time on what belongs to the host and not to an app, whichever apps the runs are for.
 
     :param what: `configuration` or `certificates`.
+    :param seconds: to wait for another run, where SHARED is not the right time.
     :raises LockError: when another run works on it for too long.
     """
-    with _held(f"{LOCKS}/.{what}", SHARED, f"another run works on the {what} of this host"):  # no app's name begins with a dot
+    with _held(f"{LOCKS}/.{what}", seconds or SHARED, f"another run works on the {what} of this host"):  # no app's name begins with a dot
         yield

@@ -84,7 +84,7 @@ def check(app: App) -> None:
     if needed > free:
         raise systemd.InstanceError(
             f"{app.name}: a new instance does not fit beside the live one. It needs about {needed // 2**20} MiB, as much as {live} holds; "
-            f"{free // 2**20} MiB of {total() // 2**20} are available. {live} still serves.\n"
+            f"{free // 2**20} MiB of {total() // 2**20} are available. {systemd.serving(app)}\n"
             f"The apps hold: {', '.join(holders()) or 'less than a MiB'}.\n"
             "Where it is set: 'workers', 'threads' and 'preload' of the app, fewer workers need less; 'memory_max' of an app that holds too much.\n"
             "Next: 'ps -eo rss,user,args --sort -rss | head' on the host shows who uses the memory; make room, or give the host more."

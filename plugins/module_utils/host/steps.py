@@ -17,17 +17,16 @@ from typing import Any
 from ansible_collections.plainstack.web.plugins.module_utils.environment import decode
 from ansible_collections.plainstack.web.plugins.module_utils.host import hook as hooks
 from ansible_collections.plainstack.web.plugins.module_utils.host import instance, memory, sandbox
-from ansible_collections.plainstack.web.plugins.module_utils.host.build import BuildError, Plan, build, python_gone, same, sweep, unwritable
+from ansible_collections.plainstack.web.plugins.module_utils.host.build import BuildError, Plan, build, same, sweep, unwritable
 from ansible_collections.plainstack.web.plugins.module_utils.host.configuration import ConfigurationError, configure
-from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health, ask_instance
+from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health
 from ansible_collections.plainstack.web.plugins.module_utils.host.inspect import user_of
 from ansible_collections.plainstack.web.plugins.module_utils.host.instance import Work
+from ansible_collections.plainstack.web.plugins.module_utils.host.interpreter import python_gone
 from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Holder, LockError, shared, uptime
 from ansible_collections.plainstack.web.plugins.module_utils.host.shared import SharedError, new_uid
 from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError, running, serving
 from ansible_collections.plainstack.web.plugins.module_utils.layout import ID, App, make_directory, read, write
-
-PROBED_WITHIN = 5  # seconds until what serves after a rollout was taken back must have answered
 
 Order = Mapping[str, Any]
 # What a step may end with; the message is for the operator
@@ -193,9 +192,7 @@ def undo(order: Order, work: Work, check: bool) -> dict[str, Any]:
     changed = instance.undo(work, identifier, before, order["keep"], order["reason"])
     if before and app.live_id() == identifier:
         raise InstanceError(f"{app.name}: {identifier} stays live: {before}, which was before it, does not run any more.\nNext: deploy a good release.")
-    live = app.live_id()
-    wrong = ask_instance(app.socket(live), work.health, PROBED_WITHIN) if live else ""
-    return {"changed": changed, "serving": f"{live} is live, but {wrong}." if wrong else f"{live} serves." if live else "no release is live yet."}
+    return {"changed": changed, "serving": serving(app)}
 
 
 def retire(order: Order, work: Work, check: bool) -> dict[str, Any]:

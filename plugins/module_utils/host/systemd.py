@@ -6,6 +6,7 @@ import contextlib
 import re
 import subprocess
 
+from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health, ask_instance
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
 from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
@@ -13,6 +14,7 @@ OF_EACH_PROCESS = re.compile(
     r"(Booting worker with pid: \d+|: Killing process \d+ .* with signal SIGKILL\.|\[ERROR\] Exception in worker process|Worker exiting \(pid: \d+\))$"
 )
 LONGEST = 2000  # characters of a line that are shown
+PROBED_FOR = 2.0  # seconds that the live release has to answer before an error says that it serves
 _ERROR = r"Traceback \(most recent call last\):\n(?:[ \t].*\n)*\S.*"
 TRACEBACK = re.compile(rf"^{_ERROR}(?:\n+(?:During handling of|The above exception was) .*:\n+{_ERROR})*\n?", re.MULTILINE)
 
@@ -63,12 +65,19 @@ def running(app: App) -> list[str]:
 
 
 def serving(app: App) -> str:
-    """A sentence on what has the traffic. Only of a unit that is active does it say that it serves."""
+    """A sentence on what has the traffic. Only of what has just answered over its own socket does it say that it serves.
+
+    A refusal is an answer, too: the name of the site is not known here, and some apps take no other.
+    """
     live = app.live_id()
     if not live:
         return "No release of this app is live yet."
     state = show(app.unit(live, "service"), "ActiveState")["ActiveState"]
-    return f"{live} still serves." if state == "active" else f"{live} is live, but does not run: its unit is {state}."
+    if state != "active":
+        return f"{live} is live, but does not run: its unit is {state}."
+    path = str(app.story(live).get("config", {}).get("health_path", "/"))
+    wrong = ask_instance(app.socket(live), Health(path, "localhost", PROBED_FOR), PROBED_FOR)
+    return f"{live} is live, but {path} {wrong}." if wrong and not wrong.startswith("answered 4") else f"{live} still serves."
 
 
 def limit(unit: str) -> int | None:
