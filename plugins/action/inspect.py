@@ -60,7 +60,9 @@ class ActionModule(ActionBase):
         except UnfitDefinitionError as error:
             return self._failed(str(error))
         wiring_of_host = wiring.of_host(host, apps, plan["apps"], plan)
-        arguments = {**self._task.args, **self._arguments(plan, apps, server), "acme": bool(wiring_of_host["others"])}
+        # Not for the module: to hide a value such as 0 Ansible would take it out of all that the module says
+        given = {key: value for key, value in self._task.args.items() if key != "build_environment"}
+        arguments = {**given, **self._arguments(plan, apps, server), "acme": bool(wiring_of_host["others"])}
         result = self._inspect(variables, plan, arguments, host, [*plan["apps"]] if server else [])
         if result.get("failed"):
             return result
