@@ -53,7 +53,7 @@ class ActionModule(ActionBase):
         seen = {name: {host: decide.parse(one["seen"][name]) for host, one in known.items()} for name in plan["apps"]}
         if plan["event"] == "upgrade":
             decide.upgrade(plan["apps"], seen, bool(plan["balancers"]))
-        orders = []
+        orders, warnings = [], []
         for name in plan["apps"] if plan["event"] != "upgrade" else []:
             if plan["event"] == "rollback":
                 order = decide.rollback(name, plan["release"], seen[name])
@@ -61,6 +61,7 @@ class ActionModule(ActionBase):
                 order = decide.scale(name, seen[name])
             else:
                 order = decide.deploy(name, plan["archives"][name]["id"], seen[name])
+                warnings += [warning] if (warning := decide.retried(order, seen[name])) else []
             configs = {host: one.stories[order.id]["config"] for host, one in seen[name].items() if order.id in one.stories}
             revision = next((one.stories[order.id]["revision"] for one in seen[name].values() if order.id in one.stories), "")
             facts = {"first": next(iter(known)), "configs": configs, "revision": revision}
@@ -69,6 +70,7 @@ class ActionModule(ActionBase):
         run.save(run.DECISION, {"orders": orders, "canaries": canaries, "servers": [*known]})
         new = {host: [order["name"] for order in orders if not order["before"][host]] for host in known}
         return {
+            "warnings": warnings,
             "canaries": canaries,
             "new": new,
             "work": any(order["act"] for order in orders),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.controller.decide import DecisionError, Seen, deploy, parse, rollback, scale, upgrade
+from ansible_collections.plainstack.web.plugins.module_utils.controller.decide import DecisionError, Seen, deploy, parse, retried, rollback, scale, upgrade
 
 OLDER, OLD, NEW, TWIN = (f"2026010{day}T000000Z-{day}aaaaaaa" for day in (1, 2, 3, 4))
 FRESH = "20260201T000000Z-ffffffff"
@@ -81,6 +81,15 @@ def test_a_migration_that_was_run_is_not_run_again() -> None:
         assert (order.id, order.migrate, order.migrated, order.act) == (NEW, "", True, {"a", "b"})
 
 
+def test_what_was_bad_gets_another_try() -> None:
+    """With a word."""
+    bad = seen(OLD, OLD, {"id": NEW, "bad": "it leaks", "verdict": "bad", "reason": "it leaks"}, matches=(NEW,))
+    order = deploy("hello", FRESH, {"a": bad})
+    assert (order.id, order.build, order.act) == (NEW, set(), {"a"})
+    assert retried(order, {"a": bad}) == f"hello: {NEW}, which is what you deploy, is marked bad and gets another try: it leaks"
+    assert retried(deploy("hello", FRESH, {"a": WELL}), {"a": WELL}) == ""
+
+
 # rollback
 
 
@@ -117,7 +126,7 @@ def test_no_way_back() -> None:
         rollback("hello", OLDER, {"a": seen(NEW, {"id": OLDER, "bad": "it leaks", "revision": "0123456789abcdef"}, OLD, NEW)})
     assert str(error.value).splitlines() == [
         f"hello: {OLDER} is marked bad: it leaks. Nothing was touched.",
-        "What has been live there, the last first:",
+        "What has been live on a, the last first:",
         f"  {NEW}  went live 2026-01-03  no revision  live",
         f"  {OLD}  went live 2026-01-02  no revision  good",
         f"  {OLDER}  went live 2026-01-01  0123456789ab  bad: it leaks",

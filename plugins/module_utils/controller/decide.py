@@ -90,6 +90,15 @@ def deploy(name: str, fresh: str, seen: Mapping[str, Seen]) -> Order:
     return _order(name, identifier, seen)
 
 
+def retried(order: Order, seen: Mapping[str, Seen]) -> str:
+    """A warning where what is deployed was live before, and is marked bad; empty otherwise."""
+    for host, one in seen.items():
+        story = one.stories.get(order.id, {})
+        if host in order.act and story.get("verdict") == "bad" and one.state.live != order.id:
+            return f"{order.name}: {order.id}, which is what you deploy, is marked bad and gets another try: {story.get('reason', '')}"
+    return ""
+
+
 def _agreed(seen: Mapping[str, Seen]) -> dict[str, Seen]:
     """The same, with what one server knows to be bad bad for all: a release is good when the fleet agrees on it."""
     bad: dict[str, str] = {}
@@ -134,7 +143,7 @@ def rollback(name: str, named: str, seen: Mapping[str, Seen]) -> Order:
         except StateError as error:
             where = f"{host}: " if len(seen) > 1 else ""
             raise DecisionError(
-                f"{name}: {where}{error}. Nothing was touched.\nWhat has been live there, the last first:\n{_listing(one)}\n"
+                f"{name}: {where}{error}. Nothing was touched.\nWhat has been live on {host}, the last first:\n{_listing(one)}\n"
                 "Next: name a good one with -e release=<id>, or check out the code that you want and deploy it."
             ) from None
     if len({*targets.values()}) > 1:
