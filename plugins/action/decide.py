@@ -72,6 +72,7 @@ class ActionModule(ActionBase):
         return {
             "warnings": warnings,
             "canaries": canaries,
+            "servers": [*known],
             "new": new,
             "work": any(order["act"] for order in orders),
             "releases": {order["name"]: order["id"] for order in orders},
@@ -124,7 +125,7 @@ class ActionModule(ActionBase):
             lost = [
                 server
                 for server in servers
-                if any(server in order.act and not summary.did(known[server], "confirm", order.name) for order in orders)
+                if any(server in order.act and not summary.did(known[server], "retire", order.name) for order in orders)
                 or any("failed" in summary.did(known[server], "confirm", order.name) for order in orders)
             ]
             if lost:

@@ -89,10 +89,9 @@ class ActionModule(ActionBase):
         if step == "switch" and not self._task.check_mode and host == variables["ansible_play_hosts"][0] and not result.get("failed"):
             # Where the connection is lost from here on nothing more can be said, so it is said now
             live = ", ".join(f"{name}: {done['id']}" for name, done in result["apps"].items())
-            Display().display(
-                f"{live}\nA server whose connection is lost from here on has this live, unless it says otherwise below. "
-                "The same command again finishes the job."
-            )
+            fleet = len(variables["ansible_play_hosts"]) > 1
+            then = "goes back by itself within a minute, until all have confirmed" if fleet else "has this live, unless it says otherwise below"
+            Display().display(f"{live}\nA server whose connection is lost from here on {then}. The same command again finishes the job.")
         return result
 
     def _orders(self, host: str, step: str, known: dict[str, Any]) -> list[dict[str, Any]]:
@@ -110,7 +109,7 @@ class ActionModule(ActionBase):
             elif order["reference"]:
                 app, archive = adopt(app, order["reference"], run_files.load(f"reference-{name}"))
             event = "rollback" if plan["event"] == "rollback" else "deploy"
-            whole = make.base(app, identifier, event, tls=not plan["balancers"])
+            whole = make.base(app, identifier, event, tls=not plan["balancers"], fleet=len(decision["servers"]) > 1)
             if step == "stage":
                 whole.update(make.stage(app, archive, VERSION, known["build_environment"]), build_here=host in order["build"], path=archive["path"])
             if step in ("migrate", "start"):  # a rollback changes no unit

@@ -43,6 +43,11 @@ canaries:
   returned: for V(orders)
   type: list
   elements: str
+servers:
+  description: The servers that take part.
+  returned: for V(orders)
+  type: list
+  elements: str
 new:
   description: By server, the apps that have no live release there yet.
   returned: for V(orders)

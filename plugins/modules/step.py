@@ -10,7 +10,8 @@ version_added: "0.1.0"
 description:
   - The steps of a rollout, one after the other on all hosts. C(stage) builds the release where it is missing, C(migrate)
     runs the app's migration, C(start) writes the release's units, starts it beside whatever runs and waits for a healthy answer over its own socket,
-    C(switch) gives it the traffic by one rename, C(confirm) watches it through nginx, C(retire) drains and stops the other instances and
+    C(switch) gives it the traffic by one rename, C(confirm) watches it through nginx, C(agree)
+    notes that all servers have confirmed, C(retire) drains and stops the other instances and
     removes old releases, C(after_live) runs the app's hook. C(undo) takes back what a run has begun.
   - Without O(apps) the action plugin takes them from what M(plainstack.web.decide) has decided for the host. A host with nothing to do is not
     contacted.
@@ -21,7 +22,7 @@ options:
   step:
     description: What to do.
     type: str
-    choices: [stage, migrate, start, switch, confirm, undo, retire, after_live]
+    choices: [stage, migrate, start, switch, confirm, agree, undo, retire, after_live]
     required: true
   apps:
     description:

@@ -89,7 +89,7 @@ class Fleet:
         """How it ended: done or undone."""
         servers = [host for host in self.all if host in order.act]
         source = order.id.rsplit("-", 1)[-1]
-        for name in ("stage", "migrate", "start", "switch", "confirm"):
+        for name in ("stage", "migrate", "start", "switch", "confirm", "agree"):
             failed = False
             for host in servers:
                 if host in self.down or (name == "migrate" and host != order.migrate):

@@ -165,13 +165,20 @@ def test_a_step_is_noted_as_a_renewal(run: Any, action: Any, failed: bool, check
 
 def test_what_has_the_traffic_is_said_right_after_the_switch(run: Any, action: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """Where the connection is lost from then on, nothing can be said any more. Once, and not in check mode."""
-    said = f"hello: {NEW}\nA server whose connection is lost from here on has this live"
+    said = f"hello: {NEW}\nA server whose connection is lost from here on goes back by itself within a minute"
     run("switch", "web1")
     assert said in capsys.readouterr().out
     run("switch", "web2")
     action._task.check_mode = True
     run("switch", "web1")
     assert said not in capsys.readouterr().out
+
+
+def test_what_one_server_has_is_said(run: Any, action: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """It does not go back by itself: there is no other that may have another release."""
+    action._task.args = {"step": "switch"}
+    action.run(None, {"inventory_hostname": "web1", "ansible_play_hosts": ["web1"]})
+    assert f"hello: {NEW}\nA server whose connection is lost from here on has this live" in capsys.readouterr().out
 
 
 def test_what_was_switched_is_not_switched_again(run: Any, sent: Sent) -> None:

@@ -39,6 +39,7 @@ ORDER = {
     "hook_timeout": 7,
     "reason": "the rollout failed on web2",
     "files": {},
+    "fleet": False,
 }
 pytestmark = pytest.mark.usefixtures("nginx")
 

@@ -295,6 +295,7 @@ ORDER: dict[str, Any] = {
     "migrate": "true",
     "hook_timeout": 9,
     "files": {},
+    "fleet": False,
 }
 
 

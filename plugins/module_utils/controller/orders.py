@@ -19,12 +19,13 @@ def config(app: Mapping[str, Any], version: str) -> dict[str, Any]:
     return dict(app["config"]) if "config" in app else release_config(app, version)
 
 
-def base(app: Mapping[str, Any], identifier: str, event: str, tls: bool = True) -> dict[str, Any]:
+def base(app: Mapping[str, Any], identifier: str, event: str, tls: bool = True, fleet: bool = False) -> dict[str, Any]:
     """What every step gets.
 
     :param app: an app as `normalise` returns it.
     :param event: `deploy` or `rollback`.
     :param tls: whether the host's own nginx speaks HTTPS.
+    :param fleet: whether other servers get the release, too.
     """
     return {
         "name": app["name"],
@@ -32,6 +33,7 @@ def base(app: Mapping[str, Any], identifier: str, event: str, tls: bool = True) 
         "event": event,
         "host": app["domains"][0] if app["domains"] else "localhost",
         "tls": tls,
+        "fleet": fleet,
         "keep": app["keep_releases"],
         # A release that is gone back to has served before; nginx is probed once
         "confirm_seconds": app["confirm_seconds"] if event == "deploy" else 0,

@@ -12,11 +12,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from inspect import getsource
 from typing import Any
 
 from ansible_collections.plainstack.web.plugins.module_utils.environment import decode
+from ansible_collections.plainstack.web.plugins.module_utils.host import goback, instance, memory, sandbox
 from ansible_collections.plainstack.web.plugins.module_utils.host import hook as hooks
-from ansible_collections.plainstack.web.plugins.module_utils.host import instance, memory, sandbox
 from ansible_collections.plainstack.web.plugins.module_utils.host.build import BuildError, Plan, build, same, sweep, unwritable
 from ansible_collections.plainstack.web.plugins.module_utils.host.configuration import ConfigurationError, configure
 from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health
@@ -163,6 +164,23 @@ def start(order: Order, work: Work, check: bool) -> dict[str, Any]:
     return {"changed": changed or configured["changed"], "diff": configured["diff"], "seconds": round(time.monotonic() - began, 2)}
 
 
+def _go_back_if_lost(order: Order, work: Work, before: str) -> None:
+    """Where the run is lost before all servers have confirmed, this one goes back by itself."""
+    app, identifier = work.app, order["id"]
+    if not (before and work.run and order["fleet"]):
+        return
+    command = ["systemd-run", "--quiet", "--collect", f"--unit=plainstack-lost-{app.name}-{work.run.token}", "/usr/bin/python3", "-I", "-c"]
+    arguments = [app.name, app.root, app.sockets, app.history, app.lock, work.run.token, identifier, before]
+    done = subprocess.run([*command, getsource(goback), *arguments], capture_output=True, encoding="utf-8", errors="replace", check=False)
+    if done.returncode:
+        work.warn(f"{app.name}: where this run is lost, this server will not go back by itself: {done.stderr.strip()}")
+
+
+def _still(app: App, identifier: str) -> None:
+    if (live := app.live_id()) != identifier:
+        raise InstanceError(f"{app.name}: {identifier} has not the traffic any more, {live} has: nothing was heard of this run for {goback.SILENCE} s.")
+
+
 def switch(order: Order, work: Work, check: bool) -> dict[str, Any]:
     """Give the release the traffic."""
     app, identifier = work.app, order["id"]
@@ -171,6 +189,7 @@ def switch(order: Order, work: Work, check: bool) -> dict[str, Any]:
     began = time.monotonic()
     changed, before = instance.switch(work, identifier, order["event"], order["keep"])
     remember(app, work.run, identifier, **({"before": before, "uptime": uptime()} if before else {}))
+    _go_back_if_lost(order, work, before)
     return {"changed": changed, "before": before, "seconds": round(time.monotonic() - began, 2), "at": time.time()}
 
 
@@ -179,8 +198,18 @@ def confirm(order: Order, work: Work, check: bool) -> dict[str, Any]:
     app, identifier = work.app, order["id"]
     if check:
         return {"changed": app.live_id() != identifier}
+    _still(app, identifier)
     before = recall(app, work.run, identifier).get("before", "")
     return {"changed": instance.confirm(work, identifier, order["event"], before, order["confirm_seconds"], order["keep"])}
+
+
+def agree(order: Order, work: Work, check: bool) -> dict[str, Any]:
+    """Note that all servers have confirmed: from now on nobody goes back by itself."""
+    if not check:
+        _still(work.app, order["id"])
+        noted = recall(work.app, work.run, order["id"])
+        remember(work.app, work.run, order["id"], **{key: noted[key] for key in ("before", "uptime") if key in noted}, agreed=True)
+    return {"changed": False}
 
 
 def undo(order: Order, work: Work, check: bool) -> dict[str, Any]:
@@ -259,6 +288,7 @@ STEPS: dict[str, Callable[[Order, Work, bool], dict[str, Any]]] = {
     "start": start,
     "switch": switch,
     "confirm": confirm,
+    "agree": agree,
     "undo": undo,
     "retire": retire,
     "after_live": after_live,
