@@ -191,7 +191,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.environment import 
 from ansible_collections.plainstack.web.plugins.module_utils.host import interpreter, memory
 from ansible_collections.plainstack.web.plugins.module_utils.host.acme import foreign_certbot, renews
 from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health, ask_nginx
-from ansible_collections.plainstack.web.plugins.module_utils.host.inspect import inspect, obstacles
+from ansible_collections.plainstack.web.plugins.module_utils.host.inspect import going_back, inspect, obstacles
 from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Holder, LockError, acquire, release, step
 from ansible_collections.plainstack.web.plugins.module_utils.host.measure import listeners, pretty_name, version
 from ansible_collections.plainstack.web.plugins.module_utils.host.places import SITES, taken
@@ -303,8 +303,11 @@ def main() -> None:
     try:
         for app in looked_at:
             # A step of a run that was killed may still be going on; what it does is to be seen
+            begun = going_back(App(app["name"]))
             with step(App(app["name"]), given["holder"]["token"]) if locked else contextlib.nullcontext():
                 seen[app["name"]] = inspect(App(app["name"]), app["wanted"], app["host"], app["tls"])
+                # A rollback that has just ended so is the one that is asked for; it must not be done once more
+                seen[app["name"]]["went_back"] = bool(begun) and begun == seen[app["name"]]["live"]
     except LockError as error:
         module.fail_json(msg=f"{error}.", locked=True)
     module.exit_json(

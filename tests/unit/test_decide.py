@@ -114,6 +114,13 @@ def test_a_rollback_that_some_have_finished_is_finished() -> None:
     assert (order.id, order.act) == (OLD, {"b", "c"})
 
 
+def test_a_rollback_that_a_killed_run_has_just_ended_is_not_done_again() -> None:
+    bad = {"id": NEW, "bad": "rolled back"}
+    order = rollback("hello", "", {"a": seen(OLD, OLDER, bad, OLD, went_back=True)})
+    assert (order.id, order.act) == (OLD, set())
+    assert rollback("hello", "", {"a": seen(OLD, OLDER, bad, OLD)}).id == OLDER, "a second one is a second one"
+
+
 def test_different_ways_back() -> None:
     with pytest.raises(DecisionError) as error:
         rollback("hello", "", {"a": seen(NEW, OLDER, NEW), "b": seen(NEW, OLD, NEW)})

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.plainstack.web.plugins.module_utils.host import inspect as logic
-from ansible_collections.plainstack.web.plugins.module_utils.host.inspect import inspect, obstacles
+from ansible_collections.plainstack.web.plugins.module_utils.host.inspect import going_back, inspect, obstacles
 from ansible_collections.plainstack.web.plugins.module_utils.host.shared import new_uid
 
 from tests.unit.fakes import NEW, OLD, OLDER, Answers, LocalApp, Systemd, make_live, real_root, release
@@ -141,3 +141,10 @@ def test_a_live_release_that_does_not_run(app: LocalApp, systemd: Systemd, answe
     make_live(app, systemd, NEW)
     systemd.states.clear()
     assert (look(app)["unhealthy"], answers.asked) == ("does not run", [])
+
+
+@pytest.mark.parametrize(("pending", "back"), [(None, ""), ({"event": "deploy"}, ""), ({"event": "rollback", "confirmed": True}, NEW)])
+def test_a_rollback_that_is_going_on(app: LocalApp, systemd: Systemd, pending: dict[str, Any] | None, back: str) -> None:
+    release(app, NEW, sequence=1, pending=pending)
+    make_live(app, systemd, NEW)
+    assert going_back(app) == back

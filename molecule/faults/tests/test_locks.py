@@ -62,7 +62,7 @@ def test_lock_of_a_killed_run_is_free_at_once(vm: Vm, site: Site, served: Served
         vm.until("the lock is free", f"! test -e {LOCK}", 10)
         assert time.monotonic() - began < 5
         again = site.start("deploy.yml")
-        wait("the next run is at the migration", lambda: "Run the app's command" in again.output(), 60)
+        wait("the next run waits for the migration", lambda: "Inspect each server and lock its apps" in again.output(), 60)
         time.sleep(2)
         vm.do(f"touch {GO}")
         assert again.wait().code == 0

@@ -280,6 +280,29 @@ app.wsgi_app = outer
         assert (state.releases[max(state.releases)] or {}).get("verdict") == "bad"
 
 
+def test_a_server_that_is_cut_off_after_its_switch_goes_back_by_itself(fleet: Fleet) -> None:
+    """Visitors reach it all the time; only its SSH does not answer any more. The others go back too."""
+    shutil.copy(ROOT / "app_example" / "wsgi.py", fleet.site.source / "wsgi.py")
+    before = fleet.live()
+    fleet.change("cut off")
+    fleet.site.app["confirm_seconds"] = 20
+    cut = "nft add table inet cut && nft 'add chain inet cut input {type filter hook input priority -5;}' && nft add rule inet cut input tcp dport 22 drop"
+    with fleet.part("server that is cut off after its switch"):
+        run = fleet.site.start("deploy.yml")
+        wait("the switch", lambda: not fleet.live() & before, 60)
+        VMS["app2"].do(cut)
+        try:
+            ended = run.wait(240)
+            wait("one release everywhere", lambda: fleet.live() == before, 60)
+        finally:
+            VMS["app2"].do("nft delete table inet cut")
+    del fleet.site.app["confirm_seconds"]
+    check_message(ended, "app2 was lost", "The rollout is undone", f"app1: hello: {min(before)} still serves")
+    state = VMS["app2"].look()
+    assert [line["event"] for line in state.log][-1] == "back"
+    assert (state.releases[max(state.releases)] or {}).get("verdict") == "bad"
+
+
 def test_a_canary_that_is_slower_than_the_rest(fleet: Fleet) -> None:
     shutil.copy(ROOT / "app_example" / "wsgi.py", fleet.site.source / "wsgi.py")
     before = fleet.live()

@@ -32,6 +32,7 @@ class Seen:
     matches: tuple[str, ...] = ()
     stories: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     archive: bool = False
+    went_back: bool = False
 
 
 def parse(found: Mapping[str, Any]) -> Seen:
@@ -43,7 +44,7 @@ def parse(found: Mapping[str, Any]) -> Seen:
     confirmed = live.get("verdict") == "good" and live.get("sequence") and not live.get("pending")
     finished = bool(confirmed and alone and found["linked"] and found["enabled"] and not found["unhealthy"])
     state = State(found["live"], releases, frozenset(found["running"]))
-    return Seen(state, finished, tuple(found["matches"]), stories, found["archive"])
+    return Seen(state, finished, tuple(found["matches"]), stories, found["archive"], bool(found.get("went_back")))
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def rollback(name: str, named: str, seen: Mapping[str, Seen]) -> Order:
     agreed = _agreed(seen)
     targets = {}
     # Some servers may have ended a rollback that was killed on the others
-    begun = {one.state.live for one in agreed.values() if (live := one.state.get(one.state.live)) and live.pending == "rollback"}
+    begun = {one.state.live for one in agreed.values() if one.went_back or ((live := one.state.get(one.state.live)) and live.pending == "rollback")}
     if not named and len(begun) == 1:
         named = begun.pop()
     for host, one in agreed.items():

@@ -63,6 +63,12 @@ def obstacles(app: App) -> tuple[list[str], list[str]]:
     return [*wrong, *([f"{app.name}: {refusal}\n{systemd.serving(app)}"] if refusal else [])], warnings
 
 
+def going_back(app: App) -> str:
+    """Id of the live release where a rollback has led to it and is not over; empty otherwise."""
+    live = app.live_id()
+    return live if live and app.story(live).get("pending", {}).get("event") == "rollback" else ""
+
+
 def _release(app: App, release: state.Release) -> dict[str, Any]:
     """What is said of a complete release; nothing of it is secret."""
     story = app.story(release.id)

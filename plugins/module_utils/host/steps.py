@@ -25,7 +25,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.host.inspect import
 from ansible_collections.plainstack.web.plugins.module_utils.host.instance import Work
 from ansible_collections.plainstack.web.plugins.module_utils.host.interpreter import python_gone
 from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Holder, LockError, shared, uptime
-from ansible_collections.plainstack.web.plugins.module_utils.host.shared import SharedError, new_uid
+from ansible_collections.plainstack.web.plugins.module_utils.host.shared import SharedError, check_owners, new_uid
 from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError, running, serving
 from ansible_collections.plainstack.web.plugins.module_utils.layout import ID, App, make_directory, read, write
 
@@ -94,7 +94,10 @@ def _build(order: Order, app: App, archive: str, warn: Callable[[str], None]) ->
     if user is None:
         _make_user(app)
         user = user_of(app)
-    assert user
+        assert user
+        refusal, _warning = check_owners(app, user.pw_uid, user.pw_gid)
+        if refusal:  # nobody could look before there was a user
+            raise BuildError(f"{app.name}: {refusal}\n{serving(app)}")
     try:
         make_directory(app.root, 0o751)
         make_directory(app.releases, 0o751)
