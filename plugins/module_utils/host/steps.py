@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import pwd
 import subprocess
 import tempfile
 import time
@@ -92,8 +93,7 @@ def _build(order: Order, app: App, archive: str, warn: Callable[[str], None]) ->
     user = user_of(app)
     if user is None:
         _make_user(app)
-        user = user_of(app)
-    assert user
+        user = pwd.getpwnam(app.name)
     try:
         make_directory(app.root, 0o751)
         make_directory(app.releases, 0o751)
