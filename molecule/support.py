@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import os
 import re
@@ -18,6 +19,7 @@ import yaml
 from testinfra.host import Host
 
 PEBBLE = "https://127.0.0.1:15000"
+MARKER = "swordfish"  # begins every secret of the tests
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,15 @@ LAB = Path.home() / ".cache" / "plainstack-lab"
 ACME = {"certbot_email": "admin@example.com", "certbot_server": "https://pebble:14000/dir", "certbot_server_ca": str(LAB / "pebble" / "ca.pem")}
 
 
+def traces(text: str) -> list[str]:
+    """The text, and what the Base64 of anything with it has, whatever comes before it: so a module gets what it must not show."""
+    found = [text]
+    for lead in range(3):
+        code = base64.b64encode(bytes(lead) + text.encode()).decode()
+        found.append(code[(lead * 8 + 5) // 6 : (lead + len(text)) * 8 // 6])
+    return found
+
+
 @dataclass(frozen=True)
 class Run:
     """How a run of ansible-playbook ended."""
@@ -133,8 +144,10 @@ class Running:
     def wait(self, seconds: float = 300) -> Run:
         """Wait until it has ended."""
         code = self.process.wait(seconds)
-        print(self.output())  # pytest shows it where the test fails
-        return Run(code, self.output())
+        output = self.output()
+        print(output)  # pytest shows it where the test fails
+        assert [trace for trace in traces(MARKER) if trace in output] == [], "a secret is in the output"
+        return Run(code, output)
 
 
 @dataclass

@@ -32,11 +32,19 @@ def expected(files: list[dict[str, Any]], first: list[str], service: str) -> lis
 class ActionModule(ActionBase):
     """Skip the module where it would change nothing."""
 
+    def _with_content(self, file: dict[str, Any]) -> dict[str, Any]:
+        """A file whose content is that of one on the controller, which may be encrypted with Ansible Vault."""
+        if "src" not in file:
+            return file
+        content = str(self._loader.get_text_file_contents(file["src"]))
+        return {**{key: value for key, value in file.items() if key != "src"}, "content": content}
+
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The module's result, or that nothing is to be done."""
         super().run(tmp, task_vars)
-        arguments = self._task.args
-        files = [*arguments.get("files", []), *arguments.get("secret_files", [])]
+        arguments = dict(self._task.args)
+        arguments["secret_files"] = [self._with_content(file) for file in arguments.get("secret_files", [])]
+        files = [*arguments.get("files", []), *arguments["secret_files"]]
         service = arguments.get("service", "")
         first = [file["dest"] for file in arguments.get("first_files", [])]
         command = look([file["dest"] for file in files], first, f"{STAMPS}/{arguments['name']}", service)

@@ -1,13 +1,35 @@
-"""Run a module that is a step of a run, and note on this machine that the lock has been renewed by it."""
+"""Do a step of a rollout for all apps of a host in one round trip; a host with nothing to do is not contacted."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
+import os
 import time
+from pathlib import Path
 from typing import Any
 
 from ansible import constants as C  # type: ignore[attr-defined]
 from ansible.plugins.action import ActionBase
+from ansible.template import trust_as_template
+from ansible.utils.display import Display
+from ansible_collections.plainstack.web.plugins.module_utils.controller import orders as make
+from ansible_collections.plainstack.web.plugins.module_utils.controller.adopt import AdoptError, adopt
+from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import SPEC
+from ansible_collections.plainstack.web.plugins.module_utils.environment import encode, refused, too_much
+from ansible_collections.plainstack.web.plugins.module_utils.layout import App
+from ansible_collections.plainstack.web.plugins.module_utils.version import VERSION
+from ansible_collections.plainstack.web.plugins.plugin_utils import run as run_files
+
+INLINE = 256 * 1024  # bytes of an archive that goes along with the orders; a larger one is copied first
+TEMPLATES = Path(__file__).parents[2] / "roles" / "gunicorn" / "templates"
+# Failures of these do not keep the other steps from being done: they are shown, and the end of the run fails with their names
+GO_ON = ("undo", "retire", "after_live")
+
+
+class OrderError(Exception):
+    """Why a step cannot be ordered; the message is for the operator."""
 
 
 def _note(token: str) -> str:
@@ -29,16 +51,142 @@ def silence(token: str) -> float:
 
 
 class ActionModule(ActionBase):
-    """What the actions `instance`, `hook` and `rollback` are."""
-
-    def arguments(self) -> dict[str, Any]:
-        """The options for the module."""
-        return dict(self._task.args)
+    """Make the orders of the host, run the module, keep what it did."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """The module's result."""
+        """The module's result; the archives' copies on the host are removed in any case."""
         super().run(tmp, task_vars)
-        result: dict[str, Any] = self._execute_module(self._task.action, self.arguments(), task_vars=task_vars)
+        variables = task_vars or {}
+        host, step, given = variables["inventory_hostname"], self._task.args["step"], self._task.args
+        known = {} if given.get("apps") else run_files.of_host(host)
+        try:
+            orders = self._given_orders(step) if given.get("apps") else self._orders(host, step, known)
+        except (OrderError, AdoptError) as error:
+            return {"failed": True, "msg": str(error)}
+        if given.get("only") is not None:
+            orders = [order for order in orders if order["name"] in given["only"]]
+        if not orders:
+            return {"changed": False, "apps": {}}
+        token = known.get("token", "")
+        try:
+            self._send_archives(orders)
+            arguments = {"step": step, "orders": encode(json.dumps(orders)), "run": token}
+            result: dict[str, Any] = self._execute_module("plainstack.web.step", arguments, task_vars=variables)
+        finally:
+            if self._connection._shell.tmpdir:
+                self._remove_tmp_path(self._connection._shell.tmpdir)
         if not self._task.check_mode and not result.get("failed"):
-            renewed(self._task.args.get("run", ""))
+            renewed(token)
+        if known:
+            did = {**known.get("did", {}), step: {**known.get("did", {}).get(step, {}), **result.get("apps", {})}}
+            left = [f"{step} of {name}: {done['failed'].splitlines()[0]}" for name, done in result.get("apps", {}).items() if "failed" in done]
+            if step in GO_ON and left:
+                Display().error(f"{host}: {result['msg']}", wrap_text=False)
+                result = {"changed": result["changed"], "apps": result["apps"]}
+                run_files.note(host, did=did, left=[*known.get("left", []), *left])
+            else:
+                run_files.note(host, did=did)
+        if step == "switch" and not self._task.check_mode and host == variables["ansible_play_hosts"][0] and not result.get("failed"):
+            # Where the connection is lost from here on nothing more can be said, so it is said now
+            live = ", ".join(f"{name}: {done['id']}" for name, done in result["apps"].items())
+            fleet = len(variables["ansible_play_hosts"]) > 1
+            then = "goes back by itself within a minute, until all have confirmed" if fleet else "has this live, unless it says otherwise below"
+            Display().display(f"{live}\nA server whose connection is lost from here on {then}. The same command again finishes the job.")
         return result
+
+    def _orders(self, host: str, step: str, known: dict[str, Any]) -> list[dict[str, Any]]:
+        """What was decided for the host."""
+        plan, decision = run_files.load(run_files.PLAN), run_files.load(run_files.DECISION)
+        found = []
+        for order in decision["orders"]:
+            name, identifier = order["name"], order["id"]
+            if not self._concerns(host, step, order, known):
+                continue
+            app = next(app for app in known["apps"] if app["name"] == name)
+            archive = plan["archives"].get(name, {})
+            if plan["event"] == "rollback":
+                app = make.as_deployed(app, order["configs"].get(host, {}))
+            elif order["reference"]:
+                app, archive = adopt(app, order["reference"], run_files.load(f"reference-{name}"))
+            event = "rollback" if plan["event"] == "rollback" else "deploy"
+            whole = make.base(app, identifier, event, tls=not plan["balancers"], fleet=len(decision["servers"]) > 1)
+            if step == "stage":
+                whole.update(make.stage(app, archive, VERSION, known["build_environment"]), build_here=host in order["build"], path=archive["path"])
+            if step in ("migrate", "start"):  # a rollback changes no unit
+                whole["files"] = self._files(app, identifier) if event == "deploy" else {}
+            if step == "start":
+                whole["migrated"] = bool(app["migrate"]) and (order["migrated"] or bool(order["migrate"]))
+            if step == "undo":
+                whole["reason"] = decision.get("reason", "the rollout failed on another server")
+            if step in ("migrate", "after_live") and not app[step]:
+                continue
+            found.append(whole)
+        return found
+
+    @staticmethod
+    def _concerns(host: str, step: str, order: dict[str, Any], known: dict[str, Any]) -> bool:
+        """Whether a step has something to do for an app on a host."""
+        if step == "migrate":
+            return bool(order["migrate"] == host)
+        if step == "after_live":
+            seen = known["seen"][order["name"]]
+            release: dict[str, Any] = next((one for one in seen["releases"] if one["id"] == order["id"]), {})
+            done = host not in order["act"] and release.get("after_live", 0) == release.get("sequence", -1)
+            return bool(host == order["first"] and not done)
+        if step == "switch" and known["did"].get("switch", {}).get(order["name"], {}).get("id") == order["id"]:
+            return False  # an app that is new here was switched before nginx was set up
+        return host in order["act"]
+
+    def _given_orders(self, step: str) -> list[dict[str, Any]]:
+        """The same for apps that are given as options, without a run."""
+        found = []
+        for app in self._task.args["apps"]:
+            if unknown := {*app} - {*SPEC, "archive", "release", "config", "environment", "reason", "event"}:
+                raise OrderError(f"{app.get('name')}: unknown key '{unknown.pop()}' in 'apps'.")
+            defaults = {key: rule.get("default") for key, rule in SPEC.items()}
+            whole = {**defaults, "domains": [], **app}
+            whole["requirements"] = whole["requirements"] or "requirements.txt"
+            variables = app.get("environment", {**whole["env"], **whole["secrets"]})
+            wrong = [f"{name!r} {why}" for name, why in refused(variables)]
+            wrong += [f"the variables {why}" for why in [too_much(variables.items())] if why]
+            if wrong:
+                raise OrderError("\n".join([f"{app['name']}: the environment cannot be that of a service.", *wrong, "Where it is set: 'apps' of the task."]))
+            identifier = app["archive"]["id"] if step == "stage" else app["release"]
+            order = make.base(whole, identifier, app.get("event", "deploy"))
+            if not self._task.args.get("through_nginx", True):
+                order["confirm_seconds"] = -1
+            order["reason"] = app.get("reason", "the rollout failed on another server")
+            if step == "stage":
+                of_build = make.stage({**whole, "environment": variables}, app["archive"], VERSION, self._task.args.get("build_environment", {}))
+                order.update(of_build, find=True, build_here=True, path=app["archive"]["path"])
+            if step in ("migrate", "start"):
+                order["files"] = self._files(whole, identifier)
+            found.append(order)
+        return found
+
+    def _files(self, app: dict[str, Any], identifier: str) -> dict[str, str]:
+        """The units of a release and Gunicorn's settings, by path."""
+        paths = App(app["name"])
+        templates = {
+            paths.unit_file(identifier, "socket"): "etc/systemd/system/app@id.socket.j2",
+            paths.unit_file(identifier, "service"): "etc/systemd/system/app@id.service.j2",
+            f"{paths.settings}/{identifier}/gunicorn.conf.py": "etc/plainstack/app/id/gunicorn.conf.py.j2",
+        }
+        managed = self._templar.available_variables.get("ansible_managed", "Ansible managed")
+        variables = {**make.unit_variables(app, identifier), "ansible_managed": managed}
+        templar = self._templar.copy_with_new_env(available_variables=variables)
+        return {dest: templar.template(trust_as_template((TEMPLATES / source).read_text(encoding="utf-8"))) for dest, source in templates.items()}
+
+    def _send_archives(self, orders: list[dict[str, Any]]) -> None:
+        """Put each archive that the host needs into its order, or copy it there."""
+        directory = ""
+        for order in orders:
+            path, needed = order.pop("path", ""), order.pop("build_here", False)
+            if not needed or self._task.check_mode:
+                continue
+            if os.path.getsize(path) <= INLINE:
+                order["content"] = base64.b64encode(Path(path).read_bytes()).decode()
+                continue
+            directory = directory or self._make_tmp_path()
+            order["archive"] = self._connection._shell.join_path(directory, os.path.basename(path))
+            self._transfer_file(path, order["archive"])

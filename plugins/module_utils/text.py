@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 
+# For a program whose words are read: in English whatever language the system has. LANGUAGE goes before C.UTF-8, though not before C
+ENGLISH = {"LC_ALL": "C.UTF-8", "LANGUAGE": ""}
+
 # Control characters (an escape sequence begins with one), invisible ones that change the direction of text, bytes that are no UTF-8,
 # and line separators
 NEUTRALISED = {"Cc", "Cf", "Cs", "Zl", "Zp"}

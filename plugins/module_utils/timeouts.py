@@ -1,11 +1,6 @@
-"""How long nginx waits for the answer of an app. That belongs to the release, so it is no part of the sites, but a file that the switch keeps."""
+"""How long nginx waits for the answer of an app: a file of its configuration that belongs to the release, and that the switch keeps. Pure."""
 
 from __future__ import annotations
-
-import subprocess
-from collections.abc import Callable
-
-from ansible_collections.plainstack.web.plugins.module_utils.layout import App, read, write
 
 BALANCER = 5  # seconds that a load balancer waits longer: the app server says 504 first
 
@@ -13,31 +8,3 @@ BALANCER = 5  # seconds that a load balancer waits longer: the app server says 5
 def directives(seconds: int) -> str:
     """What is in the file."""
     return f"proxy_read_timeout {seconds}s;\nproxy_send_timeout {seconds}s;\n"
-
-
-def keep(app: App, seconds: int, warn: Callable[[str], None], check: bool = False) -> bool:
-    """Have nginx wait so long; whether something changed. Where nginx has no site of the app yet, nothing is done.
-
-    :param warn: gets what went wrong: a timeout must not keep a site from being switched back.
-    :param check: only say whether it would change.
-    """
-    path, wanted = app.timeouts, directives(seconds)
-    before = read(path)
-    if before in (None, wanted):
-        return False
-    if check:
-        return True
-    try:
-        write(path, wanted)
-        said = _failure("/usr/sbin/nginx", "-t", "-q") or _failure("systemctl", "reload", "nginx.service")
-    except OSError as error:
-        said = str(error)
-    if said:
-        write(path, before or "")
-        warn(f"{app.name}: nginx goes on with the timeouts of another release, because it could not be reloaded: {said}")
-    return not said
-
-
-def _failure(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
-    return (done.stdout + done.stderr).strip() or f"{' '.join(command)} failed" if done.returncode else ""

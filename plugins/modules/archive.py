@@ -54,8 +54,4 @@ archives:
   description: By the app's name, C(path), C(digest) (SHA-256 of the content), C(id) (for a new release) and C(story) (revision, who, from where).
   returned: success
   type: dict
-directory:
-  description: Directory of the archives, for others of the same run.
-  returned: success
-  type: path
 """

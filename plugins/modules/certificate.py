@@ -109,7 +109,7 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.plainstack.web.plugins.module_utils.acme import (
+from ansible_collections.plainstack.web.plugins.module_utils.host.acme import (
     PACKAGE,
     Account,
     AcmeError,
@@ -121,7 +121,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.acme import (
     place,
     set_renewal,
 )
-from ansible_collections.plainstack.web.plugins.module_utils.lock import LockError, shared
+from ansible_collections.plainstack.web.plugins.module_utils.host.lock import LockError, shared
 
 
 def wanted_of(items: list[dict[str, Any]]) -> list[Wanted]:

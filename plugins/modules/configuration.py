@@ -57,6 +57,7 @@ options:
   service:
     description: Unit to enable, start and, after a change, reload. Files of units without a service need none.
     type: str
+    default: ""
 attributes:
   check_mode:
     description: Says and shows what would change.
@@ -87,77 +88,11 @@ written:
 """
 
 import contextlib
-import os
-import subprocess
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.plainstack.web.plugins.module_utils.layout import make_directory, read, write
-from ansible_collections.plainstack.web.plugins.module_utils.lock import LockError, shared
-from ansible_collections.plainstack.web.plugins.module_utils.stamp import STAMPS, digest
-from ansible_collections.plainstack.web.plugins.module_utils.text import plain
-
-UNITS = "/etc/systemd/"
-BEGINNING = 5  # lines
-
-
-def run(command: list[str]) -> tuple[int, str]:
-    """Exit code and everything that a command prints; 127 where there is no such command."""
-    try:
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
-    except FileNotFoundError as error:
-        return 127, str(error)
-    return done.returncode, plain((done.stdout + done.stderr).strip())
-
-
-def differs(file: dict[str, Any]) -> bool:
-    """Whether a file is not yet as wanted."""
-    try:
-        status = os.stat(file["dest"])
-    except FileNotFoundError:
-        return True
-    return (status.st_mode & 0o7777, status.st_uid, status.st_gid) != (int(file["mode"], 8), 0, 0) or read(file["dest"]) != file["content"]
-
-
-def difference(file: dict[str, Any]) -> dict[str, str]:
-    """The diff of a file, in which Ansible takes nothing but UTF-8. Of a file that is new, only the beginning: all of it would be the diff."""
-    before, after = read(file["dest"]), file["content"]
-    lines = after.splitlines(keepends=True)
-    if before is None and len(lines) > BEGINNING + 1:
-        after = "".join(lines[:BEGINNING]) + f"... and {len(lines) - BEGINNING} more lines\n"
-    shown = (before or "").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return {"before_header": file["dest"], "after_header": file["dest"], "before": shown, "after": after}
-
-
-def lay_down(module: AnsibleModule, changed: list[dict[str, Any]], commands: list[list[str]]) -> None:
-    """Write the files and validate the whole; put back what was there when it does not hold."""
-    before = {file["dest"]: (read(file["dest"]), os.stat(file["dest"]).st_mode & 0o7777 if os.path.exists(file["dest"]) else 0) for file in changed}
-    failed = ""
-    try:
-        for file in changed:
-            if not os.path.isdir(os.path.dirname(file["dest"])):
-                make_directory(os.path.dirname(file["dest"]))
-            write(file["dest"], file["content"], int(file["mode"], 8))
-        for command in commands:
-            code, said = run(command)
-            if code:
-                failed = f"{' '.join(command)} says:\n{said}"
-                break
-    except OSError as error:
-        failed = str(error)
-    if failed:
-        for path, (content, mode) in before.items():
-            if content is not None:
-                write(path, content, mode)
-            elif os.path.exists(path):
-                os.unlink(path)
-        state = "what was there before is back and still in use" if before else "an interrupted run left it, and it is not loaded"
-        module.fail_json(
-            msg=f"The configuration '{module.params['name']}' does not hold; {state}.\n"
-            f"{failed}\nWhat was to change: {', '.join(before) or 'nothing'}.\n"
-            "Next: where the message names a file of yours, mend or remove it; otherwise check the app's settings in the inventory. "
-            "Then run the same command again."
-        )
+from ansible_collections.plainstack.web.plugins.module_utils.host.configuration import ConfigurationError, configure
+from ansible_collections.plainstack.web.plugins.module_utils.host.lock import LockError, shared
 
 
 def main() -> None:
@@ -179,58 +114,27 @@ def main() -> None:
             },
             "first_files": {"type": "list", "elements": "dict", "default": [], "options": file},
             "validate": {"type": "list", "elements": "list", "default": []},
-            "service": {"type": "str"},
+            "service": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
+    given = module.params
     try:
         # Two runs for two apps must not write, validate and restore the one configuration of nginx at the same time
         with contextlib.nullcontext() if module.check_mode else shared("configuration"):
-            apply(module)
+            result = configure(
+                given["name"],
+                given["files"],
+                secret=given["secret_files"],
+                first=given["first_files"],
+                validate=given["validate"],
+                service=given["service"],
+                check=module.check_mode,
+            )
+    except ConfigurationError as error:
+        module.fail_json(msg=str(error))
     except LockError as error:
         module.fail_json(msg=f"{error}.")
-
-
-def apply(module: AnsibleModule) -> None:
-    """Compare, write, validate and load."""
-    given = module.params
-    files = given["files"] + given["secret_files"]
-    secret = {file["dest"] for file in given["secret_files"]}
-    stamp = f"{STAMPS}/{given['name']}"
-    wanted = digest(files)
-    changed = [file for file in files if differs(file)] + [file for file in given["first_files"] if not os.path.exists(file["dest"])]
-    diff = [difference(file) for file in changed if file["dest"] not in secret]
-    loaded = read(stamp)
-    unapplied = loaded != wanted
-    service = given["service"]
-    active = not service or run(["systemctl", "is-active", "--quiet", service])[0] == 0
-    enabled = not service or run(["systemctl", "is-enabled", "--quiet", service])[0] == 0
-    result = {
-        "changed": bool(changed) or unapplied or not active or not enabled,
-        "diff": diff,
-        "written": [file["dest"] for file in changed],
-    }
-    if module.check_mode or not result["changed"]:
-        module.exit_json(**result)
-
-    if changed or unapplied:
-        lay_down(module, changed, given["validate"])
-    commands = []
-    if any(file["dest"].startswith(UNITS) for file in (changed or files)):
-        commands.append(["systemctl", "daemon-reload"])
-    if not enabled:
-        commands.append(["systemctl", "enable", "--quiet", service])
-    if service:
-        # What runs before its first configuration is the package's: it may have ports and settings that no reload changes
-        verb = "start" if not active else "restart" if loaded is None else "reload-or-restart"
-        commands.append(["systemctl", verb, service])
-    for command in commands:
-        code, said = run(command)
-        if code:
-            unit = service or "systemd"
-            module.fail_json(msg=f"{' '.join(command)} failed: {said}\nNext: journalctl --unit={unit} on the host tells why; then run the same command again.")
-    make_directory(STAMPS, 0o700)
-    write(stamp, wanted, 0o600)
     module.exit_json(**result)
 
 

@@ -92,7 +92,7 @@ import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.plainstack.web.plugins.module_utils.certificates import choose, complaints, find
+from ansible_collections.plainstack.web.plugins.module_utils.host.certificates import choose, complaints, find
 
 
 def output(*command: str) -> str:

@@ -76,7 +76,8 @@ import time
 from typing import NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.plainstack.web.plugins.module_utils.packages import Complaint, complaints, errors, holder, sources
+from ansible_collections.plainstack.web.plugins.module_utils.host.packages import Complaint, complaints, errors, holder, sources
+from ansible_collections.plainstack.web.plugins.module_utils.text import ENGLISH
 
 LISTS = "/var/lib/apt/lists"
 SOURCES = ("/etc/apt/sources.list", "/etc/apt/sources.list.d/*.list", "/etc/apt/sources.list.d/*.sources")
@@ -84,7 +85,7 @@ UNFINISHED = "/var/lib/dpkg/updates"  # of an installation that was cut off
 FRESH = 86400  # seconds
 APT = ["apt-get", "--quiet", "--yes", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"]
 QUIET = {
-    "LC_ALL": "C.UTF-8",
+    **ENGLISH,
     "DEBIAN_FRONTEND": "noninteractive",
     "APT_LISTCHANGES_FRONTEND": "none",
     "NEEDRESTART_SUSPEND": "1",

@@ -32,8 +32,9 @@ RETURN = r"""
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.plainstack.web.plugins.module_utils.host.timeouts import keep
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
-from ansible_collections.plainstack.web.plugins.module_utils.timeouts import BALANCER, keep
+from ansible_collections.plainstack.web.plugins.module_utils.timeouts import BALANCER
 
 
 def main() -> None:

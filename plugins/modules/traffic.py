@@ -1,19 +1,21 @@
 #!/usr/bin/python
-"""What the visitors of an app meet on this host."""
+"""What the visitors of apps meet on this host."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: traffic
-short_description: What the visitors of an app meet on this host
+short_description: What the visitors of apps meet on this host
 version_added: "0.1.0"
 description:
-  - Waits, then reads from nginx's access log how many requests the app has answered meanwhile, how many with an error, and how fast.
+  - Waits, then reads from nginx's access log how many requests each app has answered meanwhile, how many with an error, and how fast.
+  - The action plugin of the same name keeps it for M(plainstack.web.decide), which judges a canary by it.
 author: Plainstack contributors
 options:
-  app:
-    description: Name of the app.
-    type: str
+  apps:
+    description: Names of the apps.
+    type: list
+    elements: str
     required: true
   seconds:
     description: How long to wait.
@@ -33,24 +35,17 @@ attributes:
 EXAMPLES = r"""
 - name: Watch the app for a minute
   plainstack.web.traffic:
-    app: hello
+    apps: [hello]
     seconds: 60
   register: traffic
 """
 
 RETURN = r"""
-requests:
-  description: How many requests the app has answered.
+apps:
+  description: By the app's name C(requests) that it has answered, C(errors), how many of them with a status of 5xx, and C(p95), the seconds within which
+    95 of 100 were answered.
   returned: success
-  type: int
-errors:
-  description: How many of them with a status of 5xx.
-  returned: success
-  type: int
-p95:
-  description: Seconds within which 95 of 100 were answered.
-  returned: success
-  type: float
+  type: dict
 """
 
 import os
@@ -80,7 +75,7 @@ def since(path: str, file: int, offset: int) -> Iterator[str]:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "app": {"type": "str", "required": True},
+            "apps": {"type": "list", "elements": "str", "required": True},
             "seconds": {"type": "int", "required": True},
             "log": {"type": "path", "default": "/var/log/nginx/access.log"},
         },
@@ -94,7 +89,8 @@ def main() -> None:
         file, offset = 0, 0
     if not module.check_mode:
         time.sleep(module.params["seconds"])
-    module.exit_json(changed=False, **asdict(read(since(path, file, offset), module.params["app"])))
+    lines = list(since(path, file, offset))
+    module.exit_json(changed=False, apps={name: asdict(read(lines, name)) for name in module.params["apps"]})
 
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import history, instance, layout, memory
-from ansible_collections.plainstack.web.plugins.module_utils import systemd as systemd_module
-from ansible_collections.plainstack.web.plugins.module_utils.instance import Work
+from ansible_collections.plainstack.web.plugins.module_utils import layout
+from ansible_collections.plainstack.web.plugins.module_utils.host import history, instance, lock, memory
+from ansible_collections.plainstack.web.plugins.module_utils.host import systemd as systemd_module
+from ansible_collections.plainstack.web.plugins.module_utils.host.instance import Work
 
 from tests.unit.fakes import NEW, OLD, OLDER, Answers, Clock, LocalApp, Systemd, make_app, make_live, make_work, release
 
@@ -39,6 +40,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[None]:
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalApp:
     """An app without any release."""
     monkeypatch.setattr(layout, "UNITS", str(tmp_path / "units"))
+    monkeypatch.setattr(lock, "LOCKS", str(tmp_path / "locks"))
     monkeypatch.setattr(layout, "APPS", str(tmp_path / "apps"))
     monkeypatch.setattr(history, "READERS", grp.getgrgid(0).gr_name)  # the one group that a user namespace has
     return make_app(tmp_path)
@@ -58,6 +60,7 @@ def systemd(app: LocalApp, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Sys
     fake = Systemd()
     monkeypatch.setattr(systemd_module, "systemctl", fake)
     monkeypatch.setattr(systemd_module, "log", lambda unit: f"last words of {unit}")
+    monkeypatch.setattr(systemd_module, "ask_instance", lambda path, health, timeout: "")
     monkeypatch.setattr(memory, "check", lambda app: None)
     monkeypatch.setattr(instance, "drain", lambda path, seconds: 0)
     return fake

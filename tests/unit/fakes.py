@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.plainstack.web.plugins.module_utils import layout
-from ansible_collections.plainstack.web.plugins.module_utils.health import Health
-from ansible_collections.plainstack.web.plugins.module_utils.instance import Work, confirm, switch
+from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health
+from ansible_collections.plainstack.web.plugins.module_utils.host.instance import Work, confirm, switch
+from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, relink, write
-from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError
 
 real_root = pytest.mark.skipif(Path("/proc/self/uid_map").read_text().split()[2] == "1", reason="a user namespace of one user has no other owners")
 OLDER, OLD, NEW = "20260101T000000Z-aaaaaaaa", "20260102T000000Z-bbbbbbbb", "20260103T000000Z-cccccccc"

@@ -1,5 +1,6 @@
 """Certificates: which is where, what is ordered, why an order failed, and what is seen before the ACME server is asked."""
 
+import contextlib
 import dataclasses
 import http.client
 import http.server
@@ -14,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import acme
-from ansible_collections.plainstack.web.plugins.module_utils.acme import (
+from ansible_collections.plainstack.web.plugins.module_utils.host import acme
+from ansible_collections.plainstack.web.plugins.module_utils.host.acme import (
     BUSY_REFUSAL,
     UNKNOWN,
     UNREACHABLE,
@@ -34,9 +35,10 @@ from ansible_collections.plainstack.web.plugins.module_utils.acme import (
     place,
     renew_before,
     renewal,
+    renews,
     set_renewal,
 )
-from ansible_collections.plainstack.web.plugins.module_utils.certificates import Certificate
+from ansible_collections.plainstack.web.plugins.module_utils.host.certificates import Certificate
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -248,6 +250,16 @@ def test_the_renewal_ends_and_begins_again(letsencrypt: Path) -> None:
     assert letsencrypt.read_text() == before
 
 
+def test_whether_anything_is_renewed(letsencrypt: Path) -> None:
+    assert renews()
+    set_renewal(settled(letsencrypt), enabled=False, dry_run=False)
+    assert not renews()
+    letsencrypt.write_text(RENEWAL.replace("webroot\n", "standalone\n"))  # not ours
+    assert not renews()
+    letsencrypt.unlink()
+    assert not renews()
+
+
 def test_certbot_4_takes_the_line_away(letsencrypt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     letsencrypt.write_text(f"renew_before_expiry = 72 hours\n{RENEWAL}")
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "4.0.0")
@@ -436,9 +448,35 @@ def test_a_name_that_leads_here(web: Path) -> None:
 
 
 def test_a_name_that_leads_elsewhere(web: Path, tmp_path: Path) -> None:
-    with pytest.raises(AcmeError, match=r"http://hello.example.com/ is answered by another server.*\(404 from SimpleHTTP"):
+    with pytest.raises(AcmeError, match=r"http://hello.example.com/ is answered by another server.*\(404 from SimpleHTTP(?s:.*)'certbot_self_check: false'"):
         check("hello.example.com", str(tmp_path / "not the root"))
     assert list((tmp_path / "not the root/.well-known/acme-challenge").iterdir()) == []
+
+
+@pytest.mark.parametrize("part", [b"x", b"HTTP/1.1 200 OK\r\nX-A: b\r\n", b"X-A: b\r\n"], ids=["a line", "answers", "headers"])
+def test_an_answer_that_has_no_end(part: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name may lead to anybody; nobody holds up a deploy by sending a byte now and then."""
+    done = threading.Event()
+
+    def drip(listener: socket.socket) -> None:
+        connection, _address = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\n")
+            while not done.wait(0.05):
+                connection.sendall(part)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=drip, args=(listener,), daemon=True).start()
+        real, port = http.client.HTTPConnection, listener.getsockname()[1]
+        monkeypatch.setattr(http.client, "HTTPConnection", lambda host, _port, timeout: real("127.0.0.1", port, timeout=timeout))
+        monkeypatch.setattr(socket, "getaddrinfo", leads_to(socket.getaddrinfo))
+        monkeypatch.setattr(acme, "SELF_CHECK", 0.3)
+        threading.Timer(3, done.set).start()
+        began = time.monotonic()
+        with pytest.raises(AcmeError, match=r"http://hello.example.com/ is answered by another server"):
+            check("hello.example.com", str(tmp_path))
+        assert time.monotonic() - began < 2
+        done.set()
 
 
 def test_a_name_that_does_not_resolve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -446,7 +484,7 @@ def test_a_name_that_does_not_resolve(monkeypatch: pytest.MonkeyPatch, tmp_path:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    with pytest.raises(AcmeError, match=r"hello.example.com does not resolve \(Name or service not known\)"):
+    with pytest.raises(AcmeError, match=r"hello.example.com does not resolve \(Name or service not known\)(?s:.*)'certbot_self_check: false'"):
         check("hello.example.com", str(tmp_path))
 
 

@@ -4,25 +4,22 @@ import copy
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.adopt import AdoptError, adopt
-from ansible_collections.plainstack.web.plugins.module_utils.definition import normalise
+from ansible_collections.plainstack.web.plugins.module_utils.controller.adopt import AdoptError, adopt
+from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import normalise
+from ansible_collections.plainstack.web.plugins.module_utils.controller.wiring import release_config
 from ansible_collections.plainstack.web.plugins.module_utils.environment import render
-from ansible_collections.plainstack.web.plugins.module_utils.wiring import release_config
 
 SECRET = "swordfish"
 ID = "20260101T000000Z-deadbeef"
-[APP, OTHER] = normalise(
-    [
-        {"name": name, "source": ".", "module": "wsgi:app", "domains": [f"{name}.example.com"], "requirements": "requirements.txt", "workers": 3}
-        for name in ("hello", "other")
-    ],
+[APP] = normalise(
+    [{"name": "hello", "source": ".", "module": "wsgi:app", "domains": ["hello.example.com"], "requirements": "requirements.txt", "workers": 3}],
     "/nowhere",
     sources=False,
 )
 
 
 def live(**changes: Any) -> dict[str, Any]:
-    """What `live` says of a server; a change of `story.x` or `config.x` is one of release.json."""
+    """What is fetched from a server; a change of `story.x` or `config.x` is one of release.json."""
     story: dict[str, Any] = {
         "digest": "a" * 64,
         "config": copy.deepcopy(release_config(APP, "0.1.0")),
@@ -31,30 +28,25 @@ def live(**changes: Any) -> dict[str, Any]:
         "went_live": "2026",
         "sequence": 3,
     }
-    found: dict[str, Any] = {"id": ID, "story": story, "environment": render({"TOKEN": SECRET}), "archive": "/x.tar.gz"}
+    found: dict[str, Any] = {"id": ID, "story": story, "environment": render({"TOKEN": SECRET}), "path": "/tmp/x.tar.gz"}
     for key, value in changes.items():
         place, _, name = key.partition("__")
         changed: dict[str, Any] = {"story": story, "config": story["config"]}[place] if name else found
         changed[name or key] = value
-    return {"web1": {"plainstack_live": {"apps": {"hello": found}}}}
+    return found
 
 
 def test_adopt() -> None:
-    """As it was deployed, whatever the inventory says now; an app that is not worked on stays as it is."""
-    found = adopt([{**APP, "timeout": 99, "env": {"A": "1"}}, OTHER], {"hello": "web1"}, live(), "/tmp/run")
-    assert found["apps"][0]["timeout"] == 30
-    assert found["apps"][0]["environment"] == {"TOKEN": SECRET}
-    assert found["apps"][0]["config"] == release_config(APP, "0.1.0")
-    assert found["apps"][1] == OTHER
-    assert found["archives"] == {
-        "hello": {"path": f"/tmp/run/hello-{ID}.tar.gz", "id": ID, "digest": "a" * 64, "story": {"revision": "abc", "dirty": False}},
-    }
+    """As it was deployed, whatever the inventory says now."""
+    app, archive = adopt({**APP, "timeout": 99, "env": {"A": "1"}}, "web1", live())
+    assert (app["timeout"], app["environment"], app["config"]) == (30, {"TOKEN": SECRET}, release_config(APP, "0.1.0"))
+    assert archive == {"path": "/tmp/x.tar.gz", "id": ID, "digest": "a" * 64, "story": {"revision": "abc", "dirty": False}}
 
 
 def test_a_release_of_an_older_version_lacks_new_settings() -> None:
     changed = live()
-    del changed["web1"]["plainstack_live"]["apps"]["hello"]["story"]["config"]["max_requests"]
-    assert adopt([APP], {"hello": "web1"}, changed, "/tmp")["apps"][0]["max_requests"] == 0
+    del changed["story"]["config"]["max_requests"]
+    assert adopt(APP, "web1", changed)[0]["max_requests"] == 0
 
 
 @pytest.mark.parametrize(
@@ -82,7 +74,7 @@ def test_a_release_of_an_older_version_lacks_new_settings() -> None:
 def test_what_no_deploy_writes_is_refused(changes: dict[str, Any], file: str, word: str) -> None:
     directory = "/etc/plainstack" if file == "environment" else "/srv"
     with pytest.raises(AdoptError) as error:
-        adopt([APP], {"hello": "web1"}, live(**changes), "/tmp")
+        adopt(APP, "web1", live(**changes))
     message = str(error.value)
     assert message.startswith(f"{directory}/hello/")
     assert f"{ID}/{file} on web1 is not as a deploy has written it" in message

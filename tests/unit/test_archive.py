@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.archive import ArchiveError, Revision, build, escapes, revision, warnings
+from ansible_collections.plainstack.web.plugins.module_utils.controller.archive import ArchiveError, Revision, build, revision, warnings
+from ansible_collections.plainstack.web.plugins.module_utils.entries import escapes
 
 ODD_NAMES = ["with space.txt", "ünïcode-猫.txt", "new\nline.txt", "-dash", "quote'\".txt", os.fsdecode(b"latin-\xe9.txt")]
 
@@ -286,5 +287,20 @@ def test_revision_of_a_plain_directory(tmp_path: Path) -> None:
 
 def test_git_that_does_not_trust_the_directory(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(ArchiveError, match="git does not trust"):
+        packed(checkout)
+
+
+def test_git_that_speaks_another_language(checkout: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its distrust would be taken for a directory without git, and what git ignores would be deployed."""
+    monkeypatch.setenv("LC_ALL", "fr_FR.UTF-8")
+    monkeypatch.setenv("LANGUAGE", "fr")
+    git_ = tmp_path / "bin/git"
+    git_.parent.mkdir()
+    git_.write_text(
+        '#!/bin/sh\n[ "$LC_ALL/$LANGUAGE" = C.UTF-8/ ] && what="dubious ownership" || what="propriétaire douteux"\necho "fatal: $what" >&2; exit 128\n'
+    )
+    git_.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{git_.parent}:{os.environ['PATH']}")
     with pytest.raises(ArchiveError, match="git does not trust"):
         packed(checkout)

@@ -16,23 +16,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import build as build_module
-from ansible_collections.plainstack.web.plugins.module_utils import sandbox
-from ansible_collections.plainstack.web.plugins.module_utils.archive import fingerprint
-from ansible_collections.plainstack.web.plugins.module_utils.build import (
+from ansible_collections.plainstack.web.plugins.module_utils.entries import fingerprint
+from ansible_collections.plainstack.web.plugins.module_utils.host import build as build_module
+from ansible_collections.plainstack.web.plugins.module_utils.host import sandbox
+from ansible_collections.plainstack.web.plugins.module_utils.host.build import (
     BuildError,
     Plan,
     build,
     commands,
-    find,
+    compiling,
     lock_kind,
     packages,
-    python_gone,
+    same,
     sweep,
     unpack,
 )
+from ansible_collections.plainstack.web.plugins.module_utils.host.interpreter import python_gone
+from ansible_collections.plainstack.web.plugins.module_utils.host.sandbox import Outcome
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, relink, write
-from ansible_collections.plainstack.web.plugins.module_utils.sandbox import Outcome
 
 from tests.unit.fakes import full
 
@@ -60,9 +61,13 @@ class Sandbox:
     outcome: Outcome | None = None
     environment: Mapping[str, str] = {}
 
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
     def run(self, app: App, identifier: str, steps: Sequence[Sequence[str]], environment: Mapping[str, str]) -> Outcome:
         self.environment = environment
         for step in steps:
+            self.steps.append(" ".join(step))
             done = subprocess.run(step, cwd=app.release(identifier), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
             if self.outcome or done.returncode:
                 return self.outcome or Outcome("exit-code", done.stdout)
@@ -133,6 +138,21 @@ def release(plan: Plan, identifier: str, live: bool = False, environment: str = 
     write(plan.app.marker(identifier), json.dumps({"digest": plan.digest, "config": plan.config, "python": "3.13.5", **story}))
     if live:
         relink(plan.app.live_socket, plan.app.socket(identifier))
+
+
+def test_compiling_runs_nothing_of_what_is_compiled(tmp_path: Path) -> None:
+    """Neither a .pth file of a package, nor what has the name of a module of Python's own."""
+    release, evil = tmp_path / "release", f"open({str(tmp_path / 'ran')!r}, 'w')\n"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(release / ".venv")], check=True)
+    [packages] = release.glob(".venv/lib/python*/site-packages")
+    (packages / "evil.pth").write_text(f"import os; {evil}")
+    for path in (packages / "sitecustomize.py", release / "compileall.py", release / "py_compile.py", release / "wsgi.py"):
+        path.write_text(evil)
+    environment = {**os.environ, "PYTHONPATH": str(release)}
+    for command in compiling(str(release)):
+        subprocess.run(command, cwd=release, env=environment, check=True)
+    assert len(list(release.glob("__pycache__/*.pyc"))) == 3
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(
@@ -217,37 +237,30 @@ def test_commands_venv(plan: Plan, python: str, managed: str) -> None:
     assert venv == [plan.uv, "venv", "--quiet", "--no-config", managed, "--no-python-downloads", "--python", interpreter, f"{plan.app.release(NEW)}/.venv"]
 
 
+def wanted(plan: Plan) -> dict[str, Any]:
+    """What a run looks for."""
+    return {"digest": plan.digest, "config": plan.config, "environment": plan.environment}
+
+
 @pytest.mark.parametrize(
     ("story", "found"),
     [
-        ({}, OLD),
-        ({"digest": "other"}, ""),
-        ({"python": "3.11.2"}, ""),
-        ({"config": {"module": "other:app"}}, ""),
-        ({"environment": 'A="2"\n'}, ""),
+        ({}, True),
+        ({"digest": "other"}, False),
+        ({"python": "3.11.2"}, False),
+        ({"config": {"module": "other:app"}}, False),
+        ({"environment": 'A="2"\n'}, False),
     ],
     ids=["same", "other code", "other Python", "other config", "other environment"],
 )
-def test_find(plan: Plan, story: dict[str, Any], found: str) -> None:
+def test_same(plan: Plan, story: dict[str, Any], found: bool) -> None:
     release(plan, OLD, **story)
-    assert find(plan) == found
+    assert same(plan.app, wanted(plan), OLD) is found
 
 
-def test_find_a_secret_with_windows_line_ends(plan: Plan) -> None:
+def test_same_with_windows_line_ends_in_a_secret(plan: Plan) -> None:
     release(plan, OLD, environment='A="a\r\nb\r"\n')
-    assert find(replace(plan, environment='A="a\r\nb\r"\n')) == OLD
-
-
-def test_find_the_live_one_before_a_newer_one(plan: Plan) -> None:
-    release(plan, OLD, live=True)
-    release(plan, NEWEST)
-    assert find(plan) == OLD
-
-
-def test_find_the_newest_where_none_is_live(plan: Plan) -> None:
-    release(plan, OLD)
-    release(plan, NEWEST)
-    assert find(plan) == NEWEST
+    assert same(plan.app, wanted(replace(plan, environment='A="a\r\nb\r"\n')), OLD)
 
 
 def test_sweep_takes_only_what_is_half_built(plan: Plan) -> None:
@@ -351,7 +364,7 @@ def test_build(plan: Plan, tmp_path: Path, box: Sandbox, monkeypatch: pytest.Mon
     assert build(replace(whole, build_environment={"UV_INDEX": "x"}), path, 1234, 0) == []
     root = Path(app.release(NEW))
     assert app.complete() == [NEW]
-    assert find(whole) == NEW
+    assert same(app, wanted(whole), NEW)
     assert {key: app.story(NEW)[key] for key in ("id", "app", "revision", "reproducible", "packages", "python")} == {
         "id": NEW,
         "app": "hello",
@@ -360,7 +373,11 @@ def test_build(plan: Plan, tmp_path: Path, box: Sandbox, monkeypatch: pytest.Mon
         "packages": {"gunicorn": "24.1.0"},
         "python": "3.13.5",
     }
-    assert {key: box.environment[key] for key in ("UV_INDEX", "UV_LINK_MODE", "UV_CACHE_DIR")} == {
+    assert [step for word in ("uv venv", "uv pip", "compileall") for step in box.steps if word in step] == box.steps, "all of it in the sandbox"
+    assert len(box.steps) == 3
+    assert {key: box.environment[key] for key in ("LC_ALL", "LANGUAGE", "UV_INDEX", "UV_LINK_MODE", "UV_CACHE_DIR")} == {
+        "LC_ALL": "C.UTF-8",  # the causes of failed builds are told apart by compilers' English words
+        "LANGUAGE": "",
         "UV_INDEX": "x",
         "UV_LINK_MODE": "copy",
         "UV_CACHE_DIR": app.cache,
@@ -382,6 +399,16 @@ def test_build(plan: Plan, tmp_path: Path, box: Sandbox, monkeypatch: pytest.Mon
     }
     assert (oct(modes["release.json"]), oct(stat.S_IMODE(root.stat().st_mode))) == ("0o640", "0o751")
     assert {path.stat().st_mtime for path in (root / "wsgi.py", root / "web/css/site.css")} == {1767312000.0}
+
+
+@pytest.mark.parametrize(("before", "warned"), [(["uploads"], True), (["uploads", "media"], False), ([], False)])
+def test_data_that_a_renamed_directory_leaves_behind_is_named(plan: Plan, tmp_path: Path, before: list[str], warned: bool) -> None:
+    release(plan, OLD, live=True, config={"shared": before})
+    os.mkdir(f"{plan.app.shared}/uploads")
+    Path(f"{plan.app.shared}/uploads/photo").touch()
+    warnings = make(replace(plan, shared=("media",)), archive(tmp_path, {"requirements.txt": HASHED}))
+    said = "hello: media in 'shared' is new and has no data, while uploads is no longer in 'shared' and has some"
+    assert [one.startswith(said) and f"mv -T {plan.app.shared}/uploads {plan.app.shared}/media" in one for one in warnings] == [True] * warned
 
 
 @pytest.mark.usefixtures("box")

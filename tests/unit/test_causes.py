@@ -1,7 +1,7 @@
 """What an operator reads when a build fails. The outputs are those of uv 0.13, of compilers and of build backends, shortened."""
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import causes
+from ansible_collections.plainstack.web.plugins.module_utils.host import causes
 
 CASES = {
     "hash": (
@@ -33,6 +33,13 @@ CASES = {
         "are unsatisfiable.",
         "needs another Python than 3.13",
         "set 'python' of the app",
+    ),
+    "wheel for another python": (
+        "error: No solution found when resolving dependencies\n"
+        "  cause: Because numpy==1.24.0 has no wheels with a matching Python ABI tag (e.g., `cp313`) and you require numpy==1.24.0, we can conclude "
+        "that your requirements are unsatisfiable.",
+        "has no wheel for the Python that the release is built with",
+        "set 'python' of the app to a version that the package supports",
     ),
     "setuptools-scm": (
         "         LookupError: setuptools-scm was unable to detect version for /srv/shop/releases/x.\n\n"

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import certificates
-from ansible_collections.plainstack.web.plugins.module_utils.certificates import (
+from ansible_collections.plainstack.web.plugins.module_utils.host import certificates
+from ansible_collections.plainstack.web.plugins.module_utils.host.certificates import (
     Certificate,
     Held,
     choose,
@@ -141,7 +141,7 @@ def test_the_dates_in_another_locale(tmp_path: Path) -> None:
     (tmp_path / "chain.pem").write_bytes(pair()["fullchain.pem"])
     program = (
         "import locale, sys; locale.setlocale(locale.LC_ALL, ''); import time; assert time.strftime('%b', (2026, 2, 1, 0, 0, 0, 0, 1, 0)) == 'févr.'\n"
-        "from ansible_collections.plainstack.web.plugins.module_utils.certificates import read_certificate; assert read_certificate(sys.argv[1])"
+        "from ansible_collections.plainstack.web.plugins.module_utils.host.certificates import read_certificate; assert read_certificate(sys.argv[1])"
     )
     environment = {**os.environ, "LOCPATH": str(tmp_path), "LC_ALL": "fr_FR.UTF-8", "PYTHONPATH": ":".join(sys.path)}
     subprocess.run([sys.executable, "-c", program, tmp_path / "chain.pem"], env=environment, check=True)

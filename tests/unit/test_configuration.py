@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.plainstack.web.plugins.module_utils import layout, lock
+from ansible_collections.plainstack.web.plugins.module_utils import layout
+from ansible_collections.plainstack.web.plugins.module_utils.host import configuration as logic
+from ansible_collections.plainstack.web.plugins.module_utils.host import lock
 from ansible_collections.plainstack.web.plugins.modules import configuration
 
 SECRET = "hunter2-must-not-be-seen"
@@ -37,8 +39,8 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("is-active", "is-enabled", "calls"):
         (tmp_path / name).touch()
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(configuration, "STAMPS", str(tmp_path / "stamps"))
-    monkeypatch.setattr(configuration, "UNITS", str(tmp_path / "etc/units"))
+    monkeypatch.setattr(logic, "STAMPS", str(tmp_path / "stamps"))
+    monkeypatch.setattr(logic, "UNITS", str(tmp_path / "etc/units"))
     monkeypatch.setattr(lock, "LOCKS", str(tmp_path / "locks"))
     return tmp_path
 
@@ -141,7 +143,7 @@ def test_a_full_disk_leaves_what_was_there(host: Path, run: Run, monkeypatch: py
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
         layout.write(path, content, mode)
 
-    monkeypatch.setattr(configuration, "write", full)
+    monkeypatch.setattr(logic, "write", full)
     result = run({"one": "small\n", "two": "large\n"})
     assert "No space left on device" in result["msg"]
     assert tree(host) == before
@@ -167,7 +169,7 @@ def test_what_an_interrupted_run_left_is_validated(host: Path, run: Run) -> None
     (host / "etc").mkdir()
     (host / "etc/one").write_text("bad\n")
     result = run({"one": "bad\n"}, validate=[["false"]])
-    assert "does not hold; an interrupted run left it, and it is not loaded" in result["msg"]
+    assert "is invalid; an interrupted run left it, and it is not loaded" in result["msg"]
     assert result["calls"] == []
 
 

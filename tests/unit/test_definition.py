@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.definition import SPEC, DefinitionError, Unresolved, normalise, select
+from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import SPEC, DefinitionError, Unresolved, normalise, select
 
 SECRET = "hunter2-must-not-be-seen"
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import drain as drain_module
-from ansible_collections.plainstack.web.plugins.module_utils.drain import connections, drain
+from ansible_collections.plainstack.web.plugins.module_utils.host import drain as drain_module
+from ansible_collections.plainstack.web.plugins.module_utils.host.drain import connections, drain
 
 from tests.unit.fakes import Clock
 

@@ -139,3 +139,31 @@ def test_a_key_that_is_there_twice(play: Play) -> None:
     done = play("    migrate: a\n    migrate: b\n", "right")
     assert done.returncode != 0
     assert "Found duplicate mapping key 'migrate'" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        (
+            "group_vars/all/apps.yml",
+            "a: 1\nb:\n  - c: 1\n   d: 2\n",
+            ["is not valid YAML: ", "Where it is set: {path}, line 4.", "Next: correct it there, and "],
+        ),
+        ("group_vars/web.yml", "a: {{ b }}\n", ["is not valid YAML: ", "Where it is set: {path}", "run the same command again."]),
+        ("host_vars/web1.yml", "$ANSIBLE_VAULT;1.1;AES256\n3132\n", ["cannot be decrypted: ", "Next: the same command with --ask-vault-pass"]),
+        ("group_vars/all.yml", "greeting: well\n", []),
+    ],
+    ids=["YAML", "a template without quotes", "vault", "well"],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, text: str, said: list[str]) -> None:
+    (tmp_path / "hosts.yml").write_text("web: {hosts: {web1: {ansible_connection: local}}}\n", encoding="utf-8")
+    (tmp_path / "play.yml").write_text("- {hosts: web1, gather_facts: false, tasks: [{ansible.builtin.debug: {var: greeting}}]}\n", encoding="utf-8")
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    path.write_text(text, encoding="utf-8")
+    done = ansible(tmp_path, "ansible-playbook", "-i", "hosts.yml", "play.yml")
+    output = done.stdout + done.stderr
+    assert "WARNING" not in output
+    assert (done.returncode == 0, "greeting: well" in output) == (not said, not said)
+    assert [line for line in said if line.format(path=path) not in output] == []
+    assert not said or f"[ERROR]: {path} {said[0]}" in output

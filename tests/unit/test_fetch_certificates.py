@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from ansible_collections.plainstack.web.plugins.module_utils.layout import LOCKS
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -54,7 +55,9 @@ def fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     assert spec
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
+    assert f"{LOCKS}/.configuration" == module.LOCK
     monkeypatch.setattr(module, "HERE", str(tmp_path / "certificates"))
+    monkeypatch.setattr(module, "LOCK", str(tmp_path / "locks/.configuration"))
     return module
 
 
@@ -72,7 +75,7 @@ def run(fetch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
         def fake(command: list[str], **options: object) -> object:
             if command[0] in ("sh", "openssl"):
                 return real(command, **options)  # type: ignore[call-overload]
-            commands.append(" ".join(command))
+            commands.append(" ".join(command).replace(fetch.LOCK, "{}"))
             return subprocess.CompletedProcess(command, 0)
 
         with monkeypatch.context() as patch:
@@ -85,7 +88,9 @@ def run(fetch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
     return go
 
 
-NGINX = ["systemctl is-active --quiet nginx.service", "/usr/sbin/nginx -t -q", "systemctl reload nginx.service"]
+# Not while a run writes nginx's configuration
+RELOAD = "flock --timeout 300 {} sh -c /usr/sbin/nginx -t -q && systemctl reload nginx.service"
+NGINX = ["systemctl is-active --quiet nginx.service", RELOAD]
 
 
 def test_new_the_same_and_renewed(fetch: ModuleType, run: Callable[..., list[str]]) -> None:

@@ -3,9 +3,9 @@
 import contextlib
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import history, instance
+from ansible_collections.plainstack.web.plugins.module_utils.host import history, instance
+from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError, running
 from ansible_collections.plainstack.web.plugins.module_utils.layout import relink
-from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running
 
 from tests.unit.fakes import NEW, OLD, OLDER, Answers, LocalApp, Systemd, events, full, go_live, make_work, points_at
 

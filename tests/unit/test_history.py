@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import history
-from ansible_collections.plainstack.web.plugins.module_utils.history import append, now
+from ansible_collections.plainstack.web.plugins.module_utils.host import history
+from ansible_collections.plainstack.web.plugins.module_utils.host.history import append, now
 
 from tests.unit.fakes import NEW, OLD, LocalApp
 

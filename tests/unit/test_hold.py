@@ -4,14 +4,16 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.action.preflight import LOCKS, RELEASE, RENEW
+from ansible_collections.plainstack.web.plugins.action import inspect
+from ansible_collections.plainstack.web.plugins.action.inspect import LOCKS, RELEASE, RENEW, RENEWAL, TAKEN, ActionModule
+from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Holder, acquire, holder, uptime
+from ansible_collections.plainstack.web.plugins.module_utils.host.lock import release as give_back
 from ansible_collections.plainstack.web.plugins.module_utils.layout import write
-from ansible_collections.plainstack.web.plugins.module_utils.lock import Holder, acquire, holder, uptime
-from ansible_collections.plainstack.web.plugins.module_utils.lock import release as give_back
 
 from tests.unit.fakes import LocalApp
 
@@ -67,7 +69,7 @@ def test_there_is_no_moment_without_a_sign_of_life(app: LocalApp, tmp_path: Path
 RUN = """
 import os, sys, time
 from pathlib import Path
-from ansible_collections.plainstack.web.plugins.action.preflight import RENEW, ActionModule
+from ansible_collections.plainstack.web.plugins.action.inspect import RENEW, ActionModule
 case, said = sys.argv[1], Path(sys.argv[2])
 playbook = os.getpid()
 if os.fork():
@@ -118,3 +120,23 @@ def processes(word: str) -> list[str]:
             if word in path.read_text() and "Z" not in (path.parent / "stat").read_text().rsplit(")", 1)[1][:3]:
                 found.append(path.parent.name)
     return found
+
+
+@pytest.mark.parametrize(("silent", "renews"), [(RENEWAL + 1, True), (RENEWAL - 1, False)])
+def test_the_holder_renews_only_where_no_step_has(monkeypatch: pytest.MonkeyPatch, silent: float, renews: bool) -> None:
+    """With hundreds of servers, an SSH for each of them every few seconds would be what the controller does."""
+    monkeypatch.setattr(inspect, "RENEWAL", 0.05)
+    monkeypatch.setattr(inspect, "silence", lambda _token: 0.05 + silent - RENEWAL)
+    told, tell = os.pipe()
+    runs, ends = os.pipe()
+    asked: list[str] = []
+    action = ActionModule.__new__(ActionModule)
+    monkeypatch.setattr(action, "_on_the_host", lambda command, locks, token: asked.append(f"{command == RENEW} {locks} {token}"))
+    os.write(tell, TAKEN)
+    with open(runs) as run:
+        threading.Timer(0.5, os.close, [ends]).start()
+        assert action._renew(run, told, "/run/lock", MINE.token) == TAKEN  # type: ignore[arg-type]
+    for number in (told, tell):
+        os.close(number)
+    assert set(asked) == ({f"True /run/lock {MINE.token}"} if renews else set())
+    assert len(asked) >= 2 * renews

@@ -4,9 +4,9 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import hook
-from ansible_collections.plainstack.web.plugins.module_utils.hook import run, settings
-from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError
+from ansible_collections.plainstack.web.plugins.module_utils.host import hook
+from ansible_collections.plainstack.web.plugins.module_utils.host.hook import run, settings
+from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError
 
 from tests.unit.fakes import LocalApp
 
@@ -88,7 +88,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_run(app: LocalApp, host: Path) -> None:
     """Its command may have a token in it: neither arguments nor description have it, and its file is root's and gone afterwards."""
-    assert run(app, "1", "migrate", "echo one; echo two >&2; cat; env | grep HOOK; :", 60) == "one\ntwo"
+    assert run(app, "1", "migrate", "echo one; echo two >&2; cat; env | grep PLAINSTACK_HOOK; :", 60) == "one\ntwo"
     assert (host / "arguments").read_text().splitlines() == [
         *("--quiet", "--wait", "--collect", "--pipe"),
         "--unit=plainstack-migrate-hello.service",

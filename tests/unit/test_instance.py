@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import history, instance, layout, lock, memory
-from ansible_collections.plainstack.web.plugins.module_utils.instance import Work, discard, gate, look, prune, settle, start
+from ansible_collections.plainstack.web.plugins.module_utils import layout
+from ansible_collections.plainstack.web.plugins.module_utils.host import history, instance, lock, memory
+from ansible_collections.plainstack.web.plugins.module_utils.host import systemd as systemd_module
+from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health
+from ansible_collections.plainstack.web.plugins.module_utils.host.instance import Work, discard, gate, look, prune, settle, start
+from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError, running
 from ansible_collections.plainstack.web.plugins.module_utils.layout import relink, write
 from ansible_collections.plainstack.web.plugins.module_utils.state import Release, State
-from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running
 
 from tests.unit.fakes import HEALTH, NEW, OLD, OLDER, Answers, Clock, LocalApp, Systemd, events, full, make_app, make_live, make_work, release
 
@@ -67,6 +70,30 @@ def test_what_does_not_run_does_not_serve(app: LocalApp, systemd: Systemd, work:
     systemd.dies(app, NEW)
     with pytest.raises(InstanceError, match=f"{OLD} is live, but does not run: its unit is failed."):
         gate(work, NEW)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ("", "still serves."),
+        ("answered 400", "still serves."),
+        ("answered 503", "is live, but /healthz answered 503."),
+        ("gave no answer (timed out)", "is live, but /healthz gave no answer (timed out)."),
+    ],
+)
+def test_what_is_said_to_serve_has_just_answered(app: LocalApp, systemd: Systemd, monkeypatch: pytest.MonkeyPatch, wrong: str, says: str) -> None:
+    """A unit that is active may hang. Django refuses names that are not its own, and serves all the same."""
+    asked = []
+
+    def ask(path: str, health: Health, timeout: float) -> str:
+        asked.append((path, health.path))
+        return wrong
+
+    release(app, OLD, config={"health_path": "/healthz"})
+    make_live(app, systemd, OLD)
+    monkeypatch.setattr(systemd_module, "ask_instance", ask)
+    assert systemd_module.serving(app) == f"{OLD} {says}"
+    assert asked == [(app.socket(OLD), "/healthz")]
 
 
 @pytest.mark.parametrize(("live", "says"), [(OLD, f"{OLD} still serves."), (None, "No release of this app is live yet."), (NEW, "It is the live release")])
@@ -189,6 +216,20 @@ def test_memory_is_looked_at_before_a_second_instance(
         start(work, NEW)
     assert running(app) == runs
     assert start(work, NEW, in_any_case=True) is True  # a rollback, away from what may eat up the memory
+
+
+@pytest.mark.parametrize(("live", "warned"), [(OLD, True), (NEW, False)], ids=["a new release", "what is live"])
+@pytest.mark.usefixtures("own")
+def test_what_the_apps_may_use_together_is_said_before_a_second_instance(
+    app: LocalApp, systemd: Systemd, monkeypatch: pytest.MonkeyPatch, live: str, warned: bool
+) -> None:
+    release(app, OLD, sequence=1)
+    release(app, NEW)
+    make_live(app, systemd, live)
+    monkeypatch.setattr(memory, "promised", lambda _app, identifier: f"too much with {identifier}")
+    warnings: list[str] = []
+    start(make_work(app, warnings), NEW)
+    assert warnings == ([f"too much with {NEW}"] if warned else [])
 
 
 def test_memory_is_looked_at_after_strays_gave_theirs_back(app: LocalApp, systemd: Systemd, work: Work, own: Answers, monkeypatch: pytest.MonkeyPatch) -> None:

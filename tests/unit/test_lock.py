@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.plainstack.web.plugins.module_utils import lock
-from ansible_collections.plainstack.web.plugins.module_utils.layout import write
-from ansible_collections.plainstack.web.plugins.module_utils.lock import (
+from ansible_collections.plainstack.web.plugins.action.inspect import RENEWAL
+from ansible_collections.plainstack.web.plugins.module_utils.host import lock
+from ansible_collections.plainstack.web.plugins.module_utils.host.lock import (
     GUARD,
     LEASE,
-    RENEWAL,
     SHARED,
     STEP,
     Holder,
@@ -28,6 +27,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.lock import (
     shared,
     step,
 )
+from ansible_collections.plainstack.web.plugins.module_utils.layout import write
 from ansible_collections.plainstack.web.plugins.modules import certificate
 
 from tests.unit.fakes import LocalApp
@@ -48,6 +48,7 @@ class Uptime:
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
+        assert self.now < 10_000, "it waits for ever"
         if self.lives and self.now % RENEWAL == 0:
             renew(self.lives)
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import layout, memory, systemd
+from ansible_collections.plainstack.web.plugins.module_utils import layout
+from ansible_collections.plainstack.web.plugins.module_utils.host import memory, systemd
 from ansible_collections.plainstack.web.plugins.module_utils.layout import relink
 
 from tests.unit.fakes import NEW, OLD, LocalApp, make_app
@@ -47,6 +48,7 @@ def holds(monkeypatch: pytest.MonkeyPatch, live: int, available: int) -> None:
     monkeypatch.setattr(memory, "available", lambda: available * MIB)
     monkeypatch.setattr(memory, "total", lambda: 512 * MIB)
     monkeypatch.setattr(memory, "holders", lambda: ["shop (1) 250 MiB"])
+    monkeypatch.setattr(systemd, "serving", lambda app: "what serves")
 
 
 def test_no_room(app: LocalApp, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,7 +56,7 @@ def test_no_room(app: LocalApp, monkeypatch: pytest.MonkeyPatch) -> None:
     holds(monkeypatch, live=201, available=200)
     with pytest.raises(systemd.InstanceError) as error:
         memory.check(app)
-    assert f"It needs about 201 MiB, as much as {OLD} holds; 200 MiB of 512 are available. {OLD} still serves." in str(error.value)
+    assert f"It needs about 201 MiB, as much as {OLD} holds; 200 MiB of 512 are available. what serves\n" in str(error.value)
     assert "The apps hold: shop (1) 250 MiB." in str(error.value)
 
 

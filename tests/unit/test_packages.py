@@ -15,7 +15,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 from ansible.plugins.action import ActionBase
 from ansible_collections.plainstack.web.plugins.action import packages as action
-from ansible_collections.plainstack.web.plugins.module_utils.packages import Source, complaints, errors, holder, sources
+from ansible_collections.plainstack.web.plugins.module_utils.host.packages import Source, complaints, errors, holder, sources
 from ansible_collections.plainstack.web.plugins.modules import packages
 
 Run = Callable[..., dict[str, Any]]
@@ -27,6 +27,7 @@ here = pathlib.Path("{directory}")
 words = [word for word in sys.argv[1:] if not word.startswith(("-", "Dpkg::"))]
 with (here / "calls").open("a") as calls:
     print("simulate" if "--simulate" in sys.argv else "", *words, file=calls)
+(here / "environment").write_text("\\n".join(f"{{name}}={{value}}" for name, value in os.environ.items()))
 if words[0] == "update":
     (here / "lists/main_InRelease").touch()
     print((here / "update").read_text())
@@ -121,6 +122,15 @@ def test_installs_once(run: Run) -> None:
     assert (again["changed"], again["installed"], again["calls"]) == (False, [], [])
 
 
+def test_apt_speaks_english(host: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installation of Debian in French sets both; LANGUAGE goes before LC_ALL=C.UTF-8."""
+    for name, value in {"LANG": "fr_FR.UTF-8", "LANGUAGE": "fr:en"}.items():
+        monkeypatch.setenv(name, value)
+    (host / "dpkg-query").write_text(f'#!/bin/sh\necho "$LC_ALL/$LANGUAGE" > {host}/language\n')
+    run(names=["certbot"], check=True)
+    assert (host / "language").read_text() == "C.UTF-8/\n"
+
+
 def test_the_plan_is_what_the_run_does(host: Path, run: Run) -> None:
     plan = run(names=["nginx", "certbot"], check=True)
     assert (plan["changed"], plan["installed"], plan["calls"]) == (True, ["certbot"], [])
@@ -195,6 +205,25 @@ def test_somebody_holds_the_lock(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
     held = run(names=["certbot"])
     assert (held["changed"], held["held_by"], held["calls"]) == (False, "unattended-upgrade (process 812)", [])
     assert run(names=["nginx"])["held_by"] == "", "nothing is to be installed"
+
+
+def test_somebody_was_quicker_to_take_the_lock(host: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at the lock and apt-get: it is waited for as well."""
+    (host / "unknown").write_text("certbot")  # apt-get fails
+    held = iter(["", "apt.systemd.daily (process 9)"])
+    monkeypatch.setattr(packages, "holder", lambda: next(held))
+    result = run(names=["certbot"])
+    assert (result.get("failed", False), result["held_by"]) == (False, "apt.systemd.daily (process 9)")
+
+
+def test_apt_asks_nothing_restarts_nothing_and_speaks_english(host: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the server's locale, and also where needrestart is there, which restarts what uses a library that was replaced."""
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    monkeypatch.setenv("DEBIAN_FRONTEND", "dialog")
+    run(names=["certbot"])
+    found = dict(line.split("=", 1) for line in (host / "environment").read_text().splitlines() if "=" in line)
+    wanted = {"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"}
+    assert {name: found.get(name) for name in wanted} == wanted
 
 
 # The action plugin

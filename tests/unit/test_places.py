@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.places import taken
+from ansible_collections.plainstack.web.plugins.module_utils.host.places import taken
 
 HAD = {"a.test": "old", "www.a.test": "old", "a.test/api": "api", "b.test": "other"}
 RENAMED = {"a.test": "new", "www.a.test": "new", "a.test/api": "api", "b.test": "other"}

@@ -2,12 +2,19 @@
 
 import ast
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.measure import listeners, pretty_name, version
-from ansible_collections.plainstack.web.plugins.module_utils.preflight import Host, Needs, problems
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.plainstack.web.plugins.module_utils.host.measure import listeners, pretty_name, version
+from ansible_collections.plainstack.web.plugins.module_utils.host.preflight import Host, Needs, problems
+from ansible_collections.plainstack.web.plugins.module_utils.layout import relink
+from ansible_collections.plainstack.web.plugins.modules import inspect
+
+from tests.unit.fakes import OLD, LocalApp, release
 
 ROOT = Path(__file__).parents[2]
 NEEDS = Needs(memory_mb=400, disk_mb=500, inodes=20000, clock_skew=300)
@@ -74,7 +81,10 @@ def test_all_problems_at_once() -> None:
     assert len(problems(Host("", False, (), (3, 9), (1, 1), (1, 18), 0, 0, 0, 1e6, {80: "apache2", 443: "caddy"}), NEEDS)) == 11
 
 
-@pytest.mark.parametrize("path", ["modules/preflight.py", *(f"module_utils/{name}.py" for name in ("preflight", "measure", "memory", "layout", "lock"))])
+@pytest.mark.parametrize(
+    "path",
+    ["modules/inspect.py", "module_utils/layout.py", *(f"module_utils/host/{name}.py" for name in ("preflight", "measure", "memory", "lock", "interpreter"))],
+)
 def test_an_old_python_can_run_the_check(path: str) -> None:
     """The oldest that Ansible itself can work with is to be told what is wrong with the host, by this module."""
     ast.parse((ROOT / "plugins" / path).read_text(encoding="utf-8"), feature_version=(3, 9))
@@ -134,3 +144,24 @@ def test_pretty_name(tmp_path: Path, text: str, name: str) -> None:
     (tmp_path / "os-release").write_text(text)
     assert pretty_name(str(tmp_path / "os-release")) == name
     assert pretty_name(str(tmp_path / "none")) == ""
+
+
+@pytest.mark.parametrize("purpose", ["deploy", "rollback", "upgrade"])
+@pytest.mark.parametrize(("python", "warned"), [("3.2.1", True), ("", False)])
+def test_a_live_release_that_will_not_survive_a_restart(
+    app: LocalApp, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], purpose: str, python: str, warned: bool
+) -> None:
+    """After an upgrade of Debian it serves on, and dies at its next restart: every run says so, whatever it is for."""
+    release(app, OLD, python=python, revision="0123456789abcdef")
+    relink(app.live_socket, app.socket(OLD))
+    monkeypatch.setattr(inspect, "apps", lambda: [app])
+    monkeypatch.setattr(inspect, "problems", lambda _host, _needs: [])
+    monkeypatch.setattr(inspect, "moves", lambda _given, _names: [])
+    warnings: list[str] = []
+    monkeypatch.setattr(AnsibleModule, "warn", lambda _module, message: warnings.append(message))
+    with patch_module_args({"purpose": purpose}), pytest.raises(SystemExit):
+        inspect.main()
+    assert "failed" not in json.loads(capsys.readouterr().out)
+    assert len(warnings) == warned
+    for word in ("will not survive a restart", f"{OLD} was built for Python 3.2", "check out revision 0123456789ab and deploy it"):
+        assert (word in "".join(warnings)) is warned

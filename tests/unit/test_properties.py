@@ -8,7 +8,7 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.instance import look, prune
+from ansible_collections.plainstack.web.plugins.module_utils.host.instance import look, prune
 from ansible_collections.plainstack.web.plugins.module_utils.state import rollback_target, unsettled
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -18,7 +18,7 @@ from tests.unit.world import DIES, GATE, KINDS, NGINX, WELL, World
 SOURCES = "abcdef"
 sources, keeps, watched = st.sampled_from(SOURCES), st.sampled_from([2, 3]), st.sampled_from([0, 2])
 kinds = st.sampled_from([WELL] * 5 + [*KINDS])
-elsewheres = st.sampled_from(["started", "switched", "confirmed"])
+elsewheres = st.sampled_from(["start", "switch", "confirm"])
 kills = st.one_of(st.none(), st.integers(0, 45))
 
 
@@ -92,7 +92,7 @@ class Releases(RuleBasedStateMachine):
             assert world.running() == {identifier}
             assert os.path.realpath(world.app.live) == world.app.release(identifier)
             must = {self.live, self.target()} - {""}
-            assert len(world.complete()) <= max(keep, len(must))
+            assert not world.acted or len(world.complete()) <= max(keep, len(must))
         else:
             assert outcome == "failed"
             assert kind != WELL

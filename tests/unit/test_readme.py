@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.plainstack.web.plugins.module_utils.definition import SPEC, normalise
+from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import SPEC, normalise
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.requirements import problems
+from ansible_collections.plainstack.web.plugins.module_utils.controller.requirements import problems
 
 TEXT = "flask==3.0.0  # für später\r\n"
 

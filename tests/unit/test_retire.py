@@ -4,11 +4,11 @@ import os
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import instance
-from ansible_collections.plainstack.web.plugins.module_utils.instance import Work, finish, keep_old_files, look, prune, retire
+from ansible_collections.plainstack.web.plugins.module_utils.host import instance
+from ansible_collections.plainstack.web.plugins.module_utils.host.instance import Work, finish, keep_old_files, look, prune, retire
+from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError, running
 from ansible_collections.plainstack.web.plugins.module_utils.layout import relink
 from ansible_collections.plainstack.web.plugins.module_utils.state import rollback_target
-from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running
 
 from tests.unit.fakes import NEW, OLD, OLDER, Answers, LocalApp, Systemd, full, go_live, make_live, make_work, release
 
@@ -43,6 +43,19 @@ def test_all_others_are_drained_and_stopped(app: LocalApp, host: Systemd, work: 
     assert [bool(app.story(identifier).get("stopped")) for identifier in (OLDER, OLD, NEW)] == [True, True, False]
     assert not [call for call in host.calls if call.startswith("kill") or NEW in call]
     assert retire(work, 30) == {}
+
+
+def test_all_are_disabled_before_the_first_is_drained(app: LocalApp, host: Systemd, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that reboots meanwhile starts none of them, also not the one whose turn has not come."""
+    seen: list[list[str]] = []
+
+    def drain(_path: str, _seconds: float) -> int:
+        seen.append(host.enabled())
+        return 0
+
+    monkeypatch.setattr(instance, "drain", drain)
+    retire(work, 30)
+    assert seen == [[f"hello@{NEW}.service", f"hello@{NEW}.socket"]] * 2
 
 
 def test_it_is_drained_before_it_is_stopped(app: LocalApp, host: Systemd, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,14 @@
 """The unit that builds: what it may, what its arguments show, and that nothing of it is left."""
 
 import os
+import pwd
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import memory, sandbox
-from ansible_collections.plainstack.web.plugins.module_utils import systemd as systemd_module
+from ansible_collections.plainstack.web.plugins.module_utils.host import memory, sandbox
+from ansible_collections.plainstack.web.plugins.module_utils.host import systemd as systemd_module
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
 
 from tests.unit.fakes import NEW
@@ -21,6 +22,31 @@ def record(calls: list[tuple[str, ...]], answer: str) -> Callable[..., str]:
         return answer
 
     return systemctl
+
+
+@pytest.mark.parametrize("uid", [0, 942])
+def test_the_user_that_builds_gets_no_uid_whose_data_is_there(monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
+    made: list[list[str]] = []
+
+    def find(_name: str) -> pwd.struct_passwd:
+        if not made:
+            raise KeyError
+        return pwd.struct_passwd((sandbox.USER, "x", 999, 999, "", "/nonexistent", ""))
+
+    monkeypatch.setattr(pwd, "getpwnam", find)
+    monkeypatch.setattr(sandbox, "new_uid", lambda _apps: uid)
+    monkeypatch.setattr(subprocess, "run", lambda command, **_options: made.append(command))
+    assert sandbox.user().pw_name == sandbox.USER
+    [command] = made
+    assert (command[-3:] == ["--uid", "942", sandbox.USER], "--uid" in command) == (uid != 0, uid != 0)
+
+
+@pytest.mark.parametrize(("home", "uid"), [("/home/build", 1000), ("/nonexistent", 0)])
+def test_a_user_of_somebody_elses_does_not_build(monkeypatch: pytest.MonkeyPatch, home: str, uid: int) -> None:
+    """Least of all root under another name."""
+    monkeypatch.setattr(pwd, "getpwnam", lambda _name: pwd.struct_passwd((sandbox.USER, "x", uid, uid, "", home, "")))
+    with pytest.raises(OSError, match="belongs to something else"):
+        sandbox.user()
 
 
 def test_the_unit_writes_one_release_and_one_cache(app: App) -> None:
@@ -38,8 +64,9 @@ def test_the_unit_writes_one_release_and_one_cache(app: App) -> None:
         ("exit 137", "oom-kill", ("oom-kill", "")),
         ("head -c 300000 /dev/zero | tr '\\0' x; echo; echo the end", "success", ("success", "the end")),
         ("echo https://me:hunter22@index/ and tok-en-1; printf '\\377'", "success", ("success", "https://****@index/ and ****\n\N{REPLACEMENT CHARACTER}")),
+        ("printf '\\033]0;title\\007'; exit 1", "exit-code", ("exit-code", r"\x1b]0;title\x07")),
     ],
-    ids=["good", "broken", "not started", "out of memory", "much output", "secrets"],
+    ids=["good", "broken", "not started", "out of memory", "much output", "secrets", "an escape sequence"],
 )
 def test_run(app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, result: str, outcome: tuple[str, str]) -> None:
     calls: list[tuple[str, ...]] = []

@@ -5,8 +5,8 @@ import stat
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import seal
-from ansible_collections.plainstack.web.plugins.module_utils.seal import Owners, SealError
+from ansible_collections.plainstack.web.plugins.module_utils.host import seal
+from ansible_collections.plainstack.web.plugins.module_utils.host.seal import Owners, SealError
 
 ME = Owners(0, 0, 0)
 PACKAGES = ".venv/lib/python3.13/site-packages"

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import shared as shared_module
-from ansible_collections.plainstack.web.plugins.module_utils.shared import SharedError, check_owners, choose_uid, entries, left_behind, link
+from ansible_collections.plainstack.web.plugins.module_utils.host import shared as shared_module
+from ansible_collections.plainstack.web.plugins.module_utils.host.shared import SharedError, check_owners, choose_uid, entries, left_behind, link
 
 from tests.unit.fakes import LocalApp, real_root
 
@@ -193,6 +193,26 @@ def test_a_file_of_the_source_is_where_its_data_begins(places: Places) -> None:
         assert (places.shared / "notes.db").read_text() == "seed"
     assert facts(places.shared / "notes.db") == ("0o640", APP, APP)
     assert [path.name for path in places.shared.iterdir()] == ["notes.db"]
+
+
+@real_root
+def test_what_the_app_makes_at_just_that_moment_is_the_apps(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that it has begun is not replaced by the source's, nor is where a link leads written to."""
+    give = os.fchown
+    for name, plant in (("notes.db", lambda path: path.write_text("of the app")), ("other.db", lambda path: path.symlink_to(places.target / "unit"))):
+        (places.release / name).write_text("seed")
+
+        def beaten(handle: int, uid: int, gid: int, name: str = name, plant: Callable[[Path], object] = plant) -> None:
+            give(handle, uid, gid)
+            plant(places.shared / name)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fchown", beaten)
+            places.link(name, uid=APP, gid=APP)
+    assert (places.shared / "notes.db").read_text() == "of the app"
+    assert os.readlink(places.shared / "other.db") == str(places.target / "unit")
+    assert places.untouched()
+    assert sorted(path.name for path in places.shared.iterdir()) == ["notes.db", "other.db"]
 
 
 @pytest.mark.parametrize(

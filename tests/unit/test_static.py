@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.archive import list_files
-from ansible_collections.plainstack.web.plugins.module_utils.instance import keep_old_files, prune, switch
+from ansible_collections.plainstack.web.plugins.module_utils.controller.archive import list_files
+from ansible_collections.plainstack.web.plugins.module_utils.host.instance import keep_old_files, prune, switch
 from ansible_collections.plainstack.web.plugins.module_utils.static import problems, publish, view
 
 from tests.unit.fakes import NEW, OLD, OLDER, Answers, LocalApp, Systemd, make_live, make_work, release

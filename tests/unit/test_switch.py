@@ -5,12 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import instance
-from ansible_collections.plainstack.web.plugins.module_utils.instance import REACHABLE_WITHIN, Work, look
+from ansible_collections.plainstack.web.plugins.module_utils.host import instance
+from ansible_collections.plainstack.web.plugins.module_utils.host.instance import REACHABLE_WITHIN, Work, look
+from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Holder
+from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError, running
 from ansible_collections.plainstack.web.plugins.module_utils.layout import relink
-from ansible_collections.plainstack.web.plugins.module_utils.lock import Holder
-from ansible_collections.plainstack.web.plugins.module_utils.state import before, rollback_target
-from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running
+from ansible_collections.plainstack.web.plugins.module_utils.state import StateError, before, rollback_target
 
 from tests.unit.fakes import NEW, OLD, OLDER, Answers, Clock, LocalApp, Systemd, events, go_live, make_live, points_at, release
 
@@ -23,6 +23,19 @@ def interrupted(app: LocalApp, systemd: Systemd, event: str, **story: Any) -> No
     app.note(NEW, pending={"event": event, "before": OLD}, **story)
     make_live(app, systemd, NEW)
     systemd.run(app, OLD)
+
+
+@pytest.mark.usefixtures("nginx")
+def test_nobody_goes_back_to_what_was_never_confirmed(app: LocalApp, host: Systemd, work: Work) -> None:
+    """Its run was killed between switch and confirm, and then another release was deployed."""
+    interrupted(app, host, "deploy")
+    newest = "20260104T000000Z-dddddddd"
+    release(app, newest)
+    go_live(work, newest, "deploy", 0, KEEP)
+    assert rollback_target(look(app)) == OLD
+    with pytest.raises(StateError, match=f"{NEW} is marked bad: it was live and never confirmed"):
+        rollback_target(look(app), NEW)
+    assert rollback_target(look(app), OLD) == OLD
 
 
 def test_the_steps_of_a_switch(app: LocalApp, host: Systemd, work: Work, nginx: Answers, monkeypatch: pytest.MonkeyPatch) -> None:

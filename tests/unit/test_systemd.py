@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import systemd
+from ansible_collections.plainstack.web.plugins.module_utils.host import systemd
+from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError, limit, log, memory, running, show, systemctl
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
-from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, limit, log, memory, running, show, systemctl
 
 UNITS = """\
 hello@20260102T000000Z-bbbbbbbb.service loaded active running hello
@@ -47,6 +47,12 @@ def test_what_it_complains_about(programs: Path, stream: str) -> None:
     with pytest.raises(InstanceError, match=r"^systemctl start a\.service failed: no such unit$"):
         systemctl("start", "a.service")
     systemctl("stop", "a.service", check=False)
+
+
+def test_what_it_complains_about_does_nothing_to_a_terminal(programs: Path) -> None:
+    says(programs, "printf '\\033[2Jgone' >&2; exit 5")
+    with pytest.raises(InstanceError, match=r"failed: \\x1b\[2Jgone$"):
+        systemctl("start", "a.service")
 
 
 def test_properties(programs: Path) -> None:

@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import timeouts
-from ansible_collections.plainstack.web.plugins.module_utils.instance import discard, start, switch, take_back, undo
-from ansible_collections.plainstack.web.plugins.module_utils.timeouts import directives, keep
+from ansible_collections.plainstack.web.plugins.module_utils.host import lock, timeouts
+from ansible_collections.plainstack.web.plugins.module_utils.host.instance import discard, start, switch, take_back, undo
+from ansible_collections.plainstack.web.plugins.module_utils.host.timeouts import keep
+from ansible_collections.plainstack.web.plugins.module_utils.timeouts import directives
 
 from tests.unit.fakes import NEW, OLD, Answers, LocalApp, Systemd, make_work
 
@@ -82,6 +83,22 @@ def test_a_broken_nginx_keeps_no_release_from_serving(app: LocalApp, host: Syste
     assert app.live_id() == NEW
     assert Path(app.timeouts).read_text() == directives(30), "nothing that nginx does not take waits for the next reboot"
     assert "nginx goes on with the timeouts of another release, because it could not be reloaded: mine.conf:1 is wrong" in warnings[0]
+
+
+def test_the_configuration_of_nginx_is_written_by_one_at_a_time(
+    app: LocalApp, host: Systemd, own: Answers, nginx_of: Nginx, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another run has written and not validated yet must not make this one fail; and this one must not have that loaded."""
+    monkeypatch.setattr(timeouts, "PATIENCE", 0.2)
+    app.note(NEW, config={"timeout": 60})
+    warnings: list[str] = []
+    with lock.shared("configuration"):
+        switch(make_work(app, warnings), NEW, "deploy", 5)
+        assert app.live_id() == NEW, "it keeps no release from serving"
+        assert (nginx_of.seconds(), Path(app.timeouts).read_text()) == ([30], directives(30))
+    assert "another run works on the configuration of this host" in warnings[0]
+    assert keep(app, 60, print)
+    assert nginx_of.seconds() == [30, 60]
 
 
 def test_where_nginx_has_no_site_of_it(app: LocalApp, host: Systemd, own: Answers) -> None:

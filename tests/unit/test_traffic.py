@@ -63,7 +63,7 @@ def test_only_what_is_written_meanwhile_counts(tmp_path: Path, monkeypatch: pyte
         log.write_text(line(502), encoding="utf-8")
 
     monkeypatch.setattr(time, "sleep", sleep)
-    with patch_module_args({"app": "hello", "seconds": 7, "log": str(log)}), pytest.raises(SystemExit):
+    with patch_module_args({"apps": ["hello"], "seconds": 7, "log": str(log)}), pytest.raises(SystemExit):
         traffic.main()
-    result = json.loads(capsys.readouterr().out)
+    result = json.loads(capsys.readouterr().out)["apps"]["hello"]
     assert (result["requests"], result["errors"], result["p95"]) == (4, 1, 0.01)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.wiring import (
+from ansible_collections.plainstack.web.plugins.module_utils.controller.wiring import (
     WiringError,
     addresses,
     balanced_sites,

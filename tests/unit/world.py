@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -10,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils import history, instance, layout, memory
-from ansible_collections.plainstack.web.plugins.module_utils import systemd as systemd_module
-from ansible_collections.plainstack.web.plugins.module_utils.build import Plan, find, sweep
-from ansible_collections.plainstack.web.plugins.module_utils.instance import confirm, look, prune, retire, start, switch, undo
+from ansible_collections.plainstack.web.plugins.module_utils import layout
+from ansible_collections.plainstack.web.plugins.module_utils.controller.decide import DecisionError, Order, Seen, deploy, parse, rollback
+from ansible_collections.plainstack.web.plugins.module_utils.host import history, instance, memory, steps
+from ansible_collections.plainstack.web.plugins.module_utils.host import inspect as inspection
+from ansible_collections.plainstack.web.plugins.module_utils.host import systemd as systemd_module
+from ansible_collections.plainstack.web.plugins.module_utils.host.build import sweep
+from ansible_collections.plainstack.web.plugins.module_utils.host.inspect import inspect
+from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError, running
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, relink, write
-from ansible_collections.plainstack.web.plugins.module_utils.state import StateError, rollback_target
-from ansible_collections.plainstack.web.plugins.module_utils.systemd import InstanceError, running
 
 from tests.unit.fakes import Clock, LocalApp, Systemd, make_app, make_work
 
@@ -32,19 +35,31 @@ class Killed(BaseException):
     """The run was killed."""
 
 
+class _Times:
+    """The clock of whichever host it is."""
+
+    def __init__(self, current: Callable[[], World]) -> None:
+        self.current = current
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.current().clock, name)
+
+
 class World:
     """A host, its app, and what has to hold on it at every moment.
 
     An id ends with the name of its source; `kinds` says what each source does.
     """
 
-    def __init__(self, base: Path, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, base: Path, patch: pytest.MonkeyPatch, current: Callable[[], World] | None = None) -> None:
         self.app: LocalApp = make_app(base)
         self.work = make_work(self.app)
         self.systemd, self.clock = Systemd(), Clock()
         self.kinds: dict[str, str] = {}
         self.built = 0
+        self.acted = False  # whether the last command had anything to do
         self.left: int | None = None  # side effects until the run is killed
+        self.end: type[BaseException] = Killed  # what happens then
         self.dead: set[str] = set()  # instances whose process ended, which nobody has started again
         self.gated: set[str] = set()  # instances that answered over their own socket since they were started
         self.old: set[str] = set()  # that had the traffic when the command began, or before an interrupted switch
@@ -53,21 +68,36 @@ class World:
         self.logged: list[str] = []  # events of this command
         self.answered: set[str] = set()  # releases that have answered through nginx since they got the traffic
         self.confirmed: set[str] = set()  # those that were ever noted as confirmed
-        patch.setattr(layout, "UNITS", f"{base}/units")
-        patch.setattr(layout, "APPS", f"{base}/apps")
-        patch.setattr(instance, "time", self.clock)
-        patch.setattr(instance, "relink", self._relink)
-        patch.setattr(instance, "drain", self._drain)
-        patch.setattr(instance, "ask_instance", self._ask_instance)
-        patch.setattr(instance, "ask_nginx", self._ask_nginx)
+        self.base = base
+        os.makedirs(os.path.dirname(self.app.lock), exist_ok=True)
+        if not current:
+            self.install(patch, lambda: self)
+            self.use(patch)
+
+    @staticmethod
+    def install(patch: pytest.MonkeyPatch, current: Callable[[], World]) -> None:
+        """Have one host after the other stand in for what this machine would be."""
+        patch.setattr(instance, "time", _Times(current))
+        patch.setattr(instance, "relink", lambda *given: current()._relink(*given))
+        patch.setattr(instance, "drain", lambda *given: current()._drain(*given))
+        for module in (instance, inspection, systemd_module):
+            patch.setattr(module, "ask_instance", lambda *given: current()._ask_instance(*given))
+        for module in (instance, inspection):
+            patch.setattr(module, "ask_nginx", lambda *given: current()._ask_nginx(*given))
         patch.setattr(memory, "check", lambda app: None)
-        patch.setattr(systemd_module, "systemctl", self._systemctl)
+        patch.setattr(systemd_module, "systemctl", lambda *given, **options: current()._systemctl(*given, **options))
         patch.setattr(systemd_module, "log", lambda unit: "")
-        patch.setattr(history, "append", self._append)
-        patch.setattr(LocalApp, "note", lambda _app, identifier, **facts: self._note(identifier, facts))
-        patch.setattr(LocalApp, "remove", self._remove)
-        patch.setattr(shutil, "rmtree", self._before(shutil.rmtree))
+        patch.setattr(history, "append", lambda *given, **facts: current()._append(*given, **facts))
+        patch.setattr(LocalApp, "note", lambda _app, identifier, **facts: current()._note(identifier, facts))
+        patch.setattr(LocalApp, "remove", lambda _app, identifier: current()._remove(identifier))
+        rmtree = shutil.rmtree
+        patch.setattr(shutil, "rmtree", lambda *given, **options: current()._rmtree(rmtree, *given, **options))
         patch.setattr(os, "fsync", lambda handle: None)
+
+    def use(self, patch: pytest.MonkeyPatch) -> None:
+        """Be the host that paths are of."""
+        patch.setattr(layout, "UNITS", f"{self.base}/units")
+        patch.setattr(layout, "APPS", f"{self.base}/apps")
 
     # What stands in for the parts of a host
 
@@ -78,16 +108,13 @@ class World:
             assert live in self.app.complete(), f"{live} is live and not complete"
             assert live in self.dead or self.serves(live), f"{live} is live and does not serve"
         if self.left == 0:
-            raise Killed
+            raise self.end
         if self.left is not None:
             self.left -= 1
 
-    def _before(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(*arguments: Any, **named: Any) -> Any:
-            self.effect()
-            return function(*arguments, **named)
-
-        return wrapped
+    def _rmtree(self, remove: Callable[..., None], *arguments: Any, **options: Any) -> None:
+        self.effect()
+        remove(*arguments, **options)
 
     def _systemctl(self, verb: str, *arguments: str, check: bool = True) -> str:
         units = [word for word in arguments if "@" in word and verb not in ("show", "list-units")]
@@ -201,7 +228,7 @@ class World:
             command()
         except InstanceError:
             return "failed"
-        except StateError:
+        except DecisionError:
             return "refused"
         except UndoneError:
             return "undone"
@@ -211,15 +238,28 @@ class World:
             self.left = None
         return "done"
 
-    def _build(self, plan: Plan) -> None:
+    def build(self, identifier: str, source: str) -> None:
         """As build does: release.json comes last."""
-        app, identifier = self.app, plan.identifier
+        app = self.app
+        sweep(app)
         for path in (app.release(identifier), os.path.dirname(app.environment(identifier))):
             self.effect()
             os.makedirs(path)
-        write(app.environment(identifier), plan.environment)
+        write(app.environment(identifier), "")
         self.effect()
-        write(app.marker(identifier), json.dumps({"digest": plan.digest, "config": plan.config}))
+        write(app.marker(identifier), json.dumps(wanted(source)))
+
+    def inspect(self, source: str = "") -> Seen:
+        """What a run sees first."""
+        left, self.left = self.left, None
+        found = parse(inspect(self.app, wanted(source) if source else {}, "hello.example.com", tls=True))
+        self.left = left
+        return found
+
+    def step(self, name: str, order: Order, event: str, seconds: float, keep: int) -> None:
+        """A step of a run, as the module `step` does it."""
+        whole = {**ORDER, "id": order.id, "event": event, "keep": keep, "timeout": 30, "migrated": order.migrated or bool(order.migrate)}
+        steps.STEPS[name]({**whole, "confirm_seconds": seconds, "reason": "the rollout failed on another server"}, self.work, False)
 
     def deploy(self, source: str, seconds: float, keep: int, elsewhere: str = "") -> None:
         """What deploy.yml does with one app on one host.
@@ -227,33 +267,38 @@ class World:
         :param elsewhere: the step after which another server has failed.
         """
         self.built += 1
-        plan = Plan(self.app, f"2026{self.built:04}T000000Z-{source}", source, "requirements.txt", "3.13", {}, "")
-        identifier = find(plan)
-        if not identifier:
-            sweep(self.app)
-            self._build(plan)
-            identifier = plan.identifier
-        if identifier != self.app.live_id() or self.pending():
-            start(self.work, identifier)
-            self._elsewhere(elsewhere == "started", identifier, "", keep)
-        self._live(identifier, "deploy", seconds, keep, elsewhere)
+        order = deploy("hello", f"2026{self.built:04}T000000Z-{source}", {"here": self.inspect(source)})
+        if order.build:
+            self.build(order.id, source)
+        self._roll_out(order, "deploy", seconds, keep, elsewhere)
 
     def rollback(self, named: str, keep: int, elsewhere: str = "") -> None:
         """What rollback.yml does."""
-        identifier = rollback_target(look(self.app), named)
-        start(self.work, identifier, in_any_case=True)
-        self._elsewhere(elsewhere == "started", identifier, "", keep)
-        self._live(identifier, "rollback", 0, keep, elsewhere)
+        self._roll_out(rollback("hello", named, {"here": self.inspect()}), "rollback", 0, keep, elsewhere)
 
-    def _live(self, identifier: str, event: str, seconds: float, keep: int, elsewhere: str) -> None:
-        _changed, before = switch(self.work, identifier, event, keep)
-        self._elsewhere(elsewhere == "switched", identifier, before, keep)
-        confirm(self.work, identifier, event, before, seconds, keep)
-        self._elsewhere(elsewhere == "confirmed", identifier, before, keep)
-        retire(self.work, 30)
-        prune(self.app, keep)
+    def _roll_out(self, order: Order, event: str, seconds: float, keep: int, elsewhere: str) -> None:
+        self.acted = bool(order.act)
+        for name in ("start", "switch", "confirm", "retire") if self.acted else ():
+            self.step(name, order, event, seconds, keep)
+            if elsewhere == name:
+                with contextlib.suppress(InstanceError):  # there may be nothing to go back to
+                    self.step("undo", order, event, seconds, keep)
+                raise UndoneError
 
-    def _elsewhere(self, failed: bool, identifier: str, before: str, keep: int) -> None:
-        if failed:
-            undo(self.work, identifier, before, keep, "the rollout failed on another server")
-            raise UndoneError
+
+ORDER: dict[str, Any] = {
+    "name": "hello",
+    "host": "hello.example.com",
+    "tls": True,
+    "health_path": "/healthz",
+    "start_timeout": 3,
+    "migrate": "true",
+    "hook_timeout": 9,
+    "files": {},
+    "fleet": False,
+}
+
+
+def wanted(source: str) -> dict[str, Any]:
+    """The release that a source makes."""
+    return {"digest": source, "config": {}, "environment": ""}

@@ -242,7 +242,7 @@ def test_a_release_that_fails_its_gate_on_one_server(fleet: Fleet) -> None:
     fleet.site.edit("wsgi.py", "create_app()", "create_app()\nif __import__('socket').gethostname() == 'app2':\n    raise SystemExit('no licence')")
     with fleet.part("deploy of a release that fails on one server"):
         run = fleet.site.deploy()
-    check_message(run, "no licence", "app1: the rollout is undone, because it failed on another server", f"hello {min(before)}")
+    check_message(run, "app2: hello: the release", "no licence", "The rollout is undone", f"app1: hello: {min(before)} still serves")
     assert fleet.live() == before
     for name in fleet.servers:
         state = VMS[name].look()
@@ -272,12 +272,35 @@ app.wsgi_app = outer
     fleet.site.app["confirm_seconds"] = 5
     with fleet.part(f"release that fails on one server after the switch{', with a canary' if canary else ''}"):
         run = fleet.site.deploy(*(["-e", f"canary={canary}", "-e", "canary_seconds=3"] if canary else []))
-    check_message(run, "/healthz answered 500", "the rollout is undone", f"hello {min(before)}")
+    check_message(run, "/healthz answered 500", "The rollout is undone", f"hello: {min(before)}")
     assert fleet.live() == before
     for name in fleet.servers:
         state = VMS[name].look()
         assert state.untidy() == {}
         assert (state.releases[max(state.releases)] or {}).get("verdict") == "bad"
+
+
+def test_a_server_that_is_cut_off_after_its_switch_goes_back_by_itself(fleet: Fleet) -> None:
+    """Visitors reach it all the time; only its SSH does not answer any more. The others go back too."""
+    shutil.copy(ROOT / "app_example" / "wsgi.py", fleet.site.source / "wsgi.py")
+    before = fleet.live()
+    fleet.change("cut off")
+    fleet.site.app["confirm_seconds"] = 20
+    cut = "nft add table inet cut && nft 'add chain inet cut input {type filter hook input priority -5;}' && nft add rule inet cut input tcp dport 22 drop"
+    with fleet.part("server that is cut off after its switch"):
+        run = fleet.site.start("deploy.yml")
+        wait("the switch", lambda: not fleet.live() & before, 60)
+        VMS["app2"].do(cut)
+        try:
+            ended = run.wait(240)
+            wait("one release everywhere", lambda: fleet.live() == before, 60)
+        finally:
+            VMS["app2"].do("nft delete table inet cut")
+    del fleet.site.app["confirm_seconds"]
+    check_message(ended, "app2 was lost", "The rollout is undone", f"app1: hello: {min(before)} still serves")
+    state = VMS["app2"].look()
+    assert [line["event"] for line in state.log][-1] == "back"
+    assert (state.releases[max(state.releases)] or {}).get("verdict") == "bad"
 
 
 def test_a_canary_that_is_slower_than_the_rest(fleet: Fleet) -> None:
@@ -289,7 +312,7 @@ def test_a_canary_that_is_slower_than_the_rest(fleet: Fleet) -> None:
         stream.write("\nimport time\napp.before_request(lambda: time.sleep(0.7))\n")
     with fleet.part("canary that is slower than the rest"):
         run = fleet.site.deploy("-e", "canary=34%", "-e", "canary_seconds=6")
-    check_message(run, "does worse on app1, app2 than what the rest serves", "95 of 100 requests took up to 0.7", "the rollout is undone")
+    check_message(run, "does worse on app1, app2 than what the rest serves", "95 of 100 requests took up to 0.7", "The rollout is undone")
     assert fleet.live() == before
 
 
@@ -321,7 +344,7 @@ def test_a_balancer_that_answers_no_more_after_the_switch(fleet: Fleet) -> None:
         with refusing_itself("lb2"):
             ended = run.wait()
     del fleet.site.app["confirm_seconds"]
-    check_message(ended, f"lb2: https://{NAME}/healthz answered 403", "the rollout is undone", f"hello {min(before)}")
+    check_message(ended, f"lb2: https://{NAME}/healthz answered 403", "The rollout is undone", f"hello: {min(before)}")
     assert fleet.live() == before
 
 
@@ -332,7 +355,7 @@ def test_a_canary_that_does_well(fleet: Fleet) -> None:
         run = fleet.site.deploy("-e", "canary=1", "-e", "canary_seconds=5")
     fleet.rolled_out(run)
     assert fleet.skew(run) <= SKEW
-    check_message(fleet.site.deploy("-e", "canary=3"), "canary is '3', which is 3 of 3 servers: none is left to compare with", "Nothing was touched")
+    check_message(fleet.site.deploy("-e", "canary=3"), "canary is '3': that is 3 of 3 servers, and none is left to compare with", "Nothing was touched")
 
 
 def test_renewal_reaches_both_balancers(fleet: Fleet) -> None:

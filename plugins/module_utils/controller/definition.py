@@ -1,0 +1,539 @@
+"""The `apps` definition: what a user may write, checked and completed once.
+
+Pure functions over plain data: no Ansible imports, no I/O but looking at the source directory.
+The specification below is also the source of the reference in the README.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.plainstack.web.plugins.module_utils.controller import requirements
+from ansible_collections.plainstack.web.plugins.module_utils.controller.archive import RESERVED
+from ansible_collections.plainstack.web.plugins.module_utils.environment import NOT_TEXT, code_point, refused, too_much
+from ansible_collections.plainstack.web.plugins.module_utils.static import hidden
+
+NAME = re.compile(r"[a-z][a-z0-9-]{0,29}[a-z0-9]")
+MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+DOMAIN = re.compile(rf"({LABEL}\.)+(?![0-9]+$){LABEL}")
+# Both with fewer digits than would overflow in nginx, or in systemd, which then leaves the setting out
+SIZE = re.compile(r"[1-9][0-9]{0,11}[km]?")
+MEMORY = re.compile(r"[1-9][0-9]{0,6}[KMGT]|[1-9][0-9]?%|100%|infinity")
+# nginx resolves . and .. before it looks for a location, and refuses what is encoded wrongly
+SEGMENT = r"(?!\.{1,2}(?:[/?]|$))"
+ENCODED = r"%(?!00)[0-9A-Fa-f]{2}"
+URL_PREFIX = re.compile(rf"(/{SEGMENT}[A-Za-z0-9._~-]+)+")
+URL_PATH = re.compile(rf"(/{SEGMENT}([A-Za-z0-9._~-]|{ENCODED})*)+(\?([A-Za-z0-9._~/&=-]|{ENCODED})*)?")
+# Where the site has its own page
+OF_THE_SITE = "/.plainstack"
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+LONGEST_PATH = 1024  # of a URL
+LONGEST_NAME = 1024  # bytes of a path in the source; with /srv/<app>/releases/<id> before it Linux takes 4096
+LONGEST_COMMAND = 64 * 1024
+MOUNT = re.compile(rf"/|{URL_PREFIX.pattern}")
+BALANCE = re.compile("least_conn|hash|cookie")
+BUILD = re.compile("source|wheels")
+PYTHON = re.compile(r"3\.([0-9]{1,2})(\.[0-9]{1,2})?")
+OLDEST_PYTHON = 10
+LOCKS = ("uv.lock", "pylock.toml", "requirements.txt", "pyproject.toml")
+
+# Each key: type as Ansible names it, whether required, the default (None: see the description), and what it means.
+SPEC: dict[str, dict[str, Any]] = {
+    "name": {
+        "type": "str",
+        "required": True,
+        "description": "Name of the app, of its system user, units and directories: lower case, digits and hyphens, 2 to 31 characters; "
+        "not beginning with `plainstack`.",
+    },
+    "source": {
+        "type": "path",
+        "required": True,
+        "description": "Directory of the app on the controller, relative to the inventory's directory. "
+        "In a git checkout the tracked and the unignored files are deployed.",
+    },
+    "module": {
+        "type": "str",
+        "required": True,
+        "description": "What Gunicorn imports, as `package.module:object`.",
+    },
+    "domains": {
+        "type": "list",
+        "elements": "str",
+        "required": True,
+        "description": "Names that the site answers to; all of them are in its certificate.",
+    },
+    "path": {
+        "type": "str",
+        "default": "/",
+        "description": "URL path below which the app answers, such as `/api`, where another app has the rest of its `domains`. The app sees the whole path.",
+    },
+    "python": {
+        "type": "str",
+        "default": "system",
+        "description": "`system` for Debian's own Python, or a version such as `3.13.1` that uv installs. Quote it.",
+    },
+    "requirements": {
+        "type": "str",
+        "default": None,
+        "description": "Lock file in the source: `uv.lock`, `pylock.toml`, or a requirements file with hashes. "
+        "Default: the first that exists of `uv.lock`, `pylock.toml`, `requirements.txt`, `pyproject.toml`.",
+    },
+    "build": {
+        "type": "str",
+        "default": "source",
+        "description": "`source` builds packages that have no wheel for the server, as the user `plainstack-build`; with `wheels` they are an error, "
+        "and no code of a package runs before the app starts.",
+    },
+    "env": {
+        "type": "dict",
+        "default": {},
+        "description": "Environment variables of the app: strings or numbers.",
+    },
+    "secrets": {
+        "type": "dict",
+        "default": {},
+        "no_log": True,
+        "description": "The same for values that must not be seen; encrypt them with Ansible Vault. Any text survives, newlines, quotes and `{{` too.",
+    },
+    "static": {
+        "type": "dict",
+        "default": {},
+        "description": "URL prefixes that nginx serves from disk, and their directories in the source: `{/static: hello/static}`.",
+    },
+    "shared": {
+        "type": "list",
+        "elements": "str",
+        "default": [],
+        "description": "Directories and files in the app's tree that survive releases, as links to `/srv/<app>/shared/`. "
+        "A name that neither the source nor the server has is a file where it has an extension, and a directory otherwise.",
+    },
+    "include": {
+        "type": "list",
+        "elements": "str",
+        "default": [],
+        "description": "Files and directories of the source, also as patterns such as `certs/*.pem`, that are deployed although git ignores them, "
+        "or although they look like secrets or databases in a source without git.",
+    },
+    "health_path": {
+        "type": "str",
+        "default": "/",
+        "description": "Path that answers 200 to 399 when the app is well; asked of every new release before it gets traffic; 400 to 499 for 5 s is final.",
+    },
+    "start_timeout": {
+        "type": "int",
+        "default": 60,
+        "minimum": 1,
+        "maximum": 900,
+        "description": "Seconds a new release has to answer its health check.",
+    },
+    "workers": {
+        "type": "int",
+        "default": None,
+        "minimum": 1,
+        "maximum": 512,
+        "description": "Gunicorn worker processes. Default: 2 x CPUs + 1, bounded by the memory of the host.",
+    },
+    "threads": {
+        "type": "int",
+        "default": 4,
+        "minimum": 1,
+        "maximum": 256,
+        "description": "Threads of each worker.",
+    },
+    "timeout": {
+        "type": "int",
+        "default": 30,
+        "minimum": 1,
+        "maximum": 3600,
+        "description": "Seconds that a request may take; nginx answers 504 after it, and a stopping release waits that long.",
+    },
+    "max_requests": {
+        "type": "int",
+        "default": 0,
+        "minimum": 0,
+        "maximum": 10_000_000,
+        "description": "Requests after which a worker is replaced, give or take a tenth, against slow leaks; 0 is never. "
+        "Until its longest request has ended, such a worker takes no new ones, and streams longer than `timeout` are cut.",
+    },
+    "memory_max": {
+        "type": "str",
+        "default": "80%",
+        "description": "Most memory of a release's processes together, as systemd's `MemoryMax` takes it: `512M`, `2G`, `80%` or `infinity`.",
+    },
+    "preload": {
+        "type": "bool",
+        "default": True,
+        "description": "Import the app once, before the workers are forked: less memory. Off for an app that cannot be forked after its import.",
+    },
+    "body_size": {
+        "type": "str",
+        "default": "10m",
+        "description": "Largest request body, in bytes or with `k` or `m`; nginx answers 413 above it.",
+    },
+    "migrate": {
+        "type": "str",
+        "default": "",
+        "description": "Command, for the shell, that is run once with a new release before it gets traffic, in its environment: "
+        "`flask db upgrade`. While it runs, and until the switch, the old release serves.",
+    },
+    "hook_timeout": {
+        "type": "int",
+        "default": 600,
+        "minimum": 1,
+        "maximum": 86400,
+        "description": "Seconds until `migrate` or `after_live` is killed.",
+    },
+    "after_live": {
+        "type": "str",
+        "default": "",
+        "description": "The same after a release has gone live, by a deploy or a rollback, and the old one has stopped. When it fails, so does the run, "
+        "but the release stays live.",
+    },
+    "confirm_seconds": {
+        "type": "int",
+        "default": 2,
+        "minimum": 0,
+        "maximum": 600,
+        "description": "Seconds that a new release is watched through nginx after the switch; if it fails, the traffic goes back to the old one, "
+        "which runs until then.",
+    },
+    "keep_releases": {
+        "type": "int",
+        "default": 5,
+        "minimum": 2,
+        "maximum": 50,
+        "description": "Releases that stay on the server, with their static files, by order of going live.",
+    },
+    "balance": {
+        "type": "str",
+        "default": "least_conn",
+        "description": "How load balancers choose the server: `least_conn` takes the one with the fewest connections, `hash` the same one for a client's "
+        "address, `cookie` the same one for a visitor.",
+    },
+    "certificate": {
+        "type": "path",
+        "default": None,
+        "description": "Own certificate chain (PEM) on the controller instead of ACME, relative to the inventory's directory. Needs `certificate_key`.",
+    },
+    "certificate_key": {
+        "type": "path",
+        "default": None,
+        "description": "Private key (PEM) of `certificate`; may be encrypted with Ansible Vault.",
+    },
+}
+
+TYPES: dict[str, Any] = {
+    "str": (str,),
+    "path": (str,),
+    "int": (int,),
+    "bool": (bool,),
+    "list": (list, tuple),
+    "dict": (Mapping,),
+}
+COMMANDS = ("migrate", "after_live")
+PRIVATE = ("env", "secrets")  # keys whose values no message has
+WORDS = {"str": "text", "path": "a path", "int": "a whole number", "bool": "true or false", "list": "a list", "dict": "a mapping"}
+
+
+@dataclass(frozen=True)
+class Unresolved:
+    """Stands for a value that could not be had from what the user wrote; `reason` ends the sentence that the value begins."""
+
+    reason: str
+
+
+class DefinitionError(ValueError):
+    """What is wrong with a definition, each problem on a line of its own."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def _closest(word: str, known: list[str]) -> str:
+    match = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
+    return f"did you mean '{match[0]}'?" if match else "there are " + ", ".join(known) + "."
+
+
+def _inside(path: str) -> bool:
+    """Whether a normalised path is below the directory it is taken from, and not that directory itself."""
+    return path not in (".", "..") and not path.startswith(("/", "../"))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The texts of the value of a key."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for pair in value.items():
+            yield from (text for text in pair if isinstance(text, str))
+    elif isinstance(value, list | tuple):
+        yield from (text for text in value if isinstance(text, str))
+
+
+def _odd(text: str, lines: bool = False) -> str:
+    """The first character of a text that a name, a path or a command cannot have, as U+XXXX; empty without one.
+
+    :param lines: whether the text may have several lines.
+    """
+    found = NOT_TEXT.search(text) or CONTROL.search(text.replace("\n", "").replace("\t", "") if lines else text)
+    return code_point(found[0]) if found else ""
+
+
+def _elements(key: str, value: Any, where: str) -> list[str]:
+    """What is wrong with the items of a list, or with the directories of `static`."""
+    if isinstance(value, Mapping):
+        wrong = [f"the directory of '{prefix}' in '{key}' must be text, not {item!r}" for prefix, item in value.items() if not isinstance(item, str)]
+    else:
+        wrong = [f"every item of '{key}' must be text, not {item!r}" for item in value if not isinstance(item, str)]
+    return [f"{where}: {problem}." for problem in wrong]
+
+
+def _check_types(app: Mapping[str, Any], where: str) -> list[str]:
+    problems: list[str] = []
+    for key, value in app.items():
+        if key not in SPEC:
+            problems.append(f"{where}: unknown key {str(key)!r}; {_closest(str(key), list(SPEC))}")
+            continue
+        rule = SPEC[key]
+        if value is None:
+            continue
+        if isinstance(value, Unresolved):
+            problems.append(f"{where}: '{key}' {value.reason}")
+        elif not isinstance(value, TYPES[rule["type"]]) or (isinstance(value, bool) and rule["type"] != "bool"):
+            # YAML reads `3.10` as 3.1 and `on` as true, so what was read is no advice on what to write
+            hint = "; put it in quotes" if rule["type"] == "str" and isinstance(value, int | float) else ""
+            if rule["type"] == "list" and isinstance(value, str) and not _odd(value):
+                hint = f"; write [{value}]"
+            found = "" if key in PRIVATE else f", not {value!r}"
+            problems.append(f"{where}: '{key}' must be {WORDS[rule['type']]}{found}{hint}.")
+        elif key in PRIVATE:
+            continue
+        elif (
+            unresolved := [item for item in (value.values() if isinstance(value, Mapping) else value) if isinstance(item, Unresolved)]
+            if rule["type"] in ("list", "dict")
+            else []
+        ):
+            problems += [f"{where}: an item of '{key}' {item.reason}" for item in unresolved]
+        elif rule["type"] in ("list", "dict") and (wrong := _elements(key, value, where)):
+            problems += wrong
+        elif odd := next(filter(None, (_odd(text, key in COMMANDS) for text in _texts(value))), ""):
+            problems.append(f"{where}: '{key}' has the character {odd}, which is not printable; remove it.")
+        elif key in COMMANDS and len(value.encode()) > LONGEST_COMMAND:
+            problems.append(
+                f"{where}: '{key}' has {len(value.encode())} bytes; it must have at most {LONGEST_COMMAND}. Put the commands into a script of the app."
+            )
+        elif "minimum" in rule and not rule["minimum"] <= value <= rule["maximum"]:
+            problems.append(f"{where}: '{key}' is {value}; it must be {rule['minimum']} to {rule['maximum']}.")
+    problems += [f"{where}: '{key}' is missing." for key, rule in SPEC.items() if rule.get("required") and app.get(key) in (None, "", [], ())]
+    return problems
+
+
+def _check_environment(app: Mapping[str, Any], where: str) -> list[str]:
+    """No message has a value: what is in `env` by mistake is a secret, too."""
+    given = {key: app[key] for key in PRIVATE if isinstance(app.get(key), Mapping)}
+    problems = []
+    for key, variables in given.items():
+        problems += [f"{where}: {name!r} in '{key}' {value.reason}" for name, value in variables.items() if isinstance(value, Unresolved)]
+        problems += [f"{where}: {name!r} in '{key}' {why}" for name, why in refused(variables) if not isinstance(variables.get(name), Unresolved)]
+    if why := too_much([pair for variables in given.values() for pair in variables.items()]):
+        problems.append(f"{where}: 'env' and 'secrets' {why}")
+    problems += [f"{where}: '{name}' is in both 'env' and 'secrets'." for name in given.get("env", {}) if name in given.get("secrets", {})]
+    return problems
+
+
+def _domain_hint(domain: str) -> str:
+    """What was meant by a domain that is none; empty when nobody can tell."""
+    if "*" in domain:
+        return " (wildcards need DNS-01, which Plainstack does not do)"
+    meant = re.sub(r"^[a-z+]+://", "", domain.strip().lower()).partition("/")[0].partition(":")[0].rstrip(".")
+    if not meant.isascii():
+        try:
+            encoded = meant.encode("idna").decode()
+        except UnicodeError:
+            return " (write a name with other letters than a to z in Punycode, xn--...)"
+        # The codec is of 2003, and what it cannot bring back is another name today, such as one with a sharp s
+        meant = encoded if encoded.encode().decode("idna") == meant else ""
+    return f"; did you mean '{meant}'?" if meant != domain and DOMAIN.fullmatch(meant) else ""
+
+
+def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
+    problems = []
+    patterns = (
+        ("name", NAME, "must be 2 to 31 lower-case letters, digits and hyphens, beginning with a letter"),
+        ("module", MODULE, "must be 'package.module:object', such as 'wsgi:app'"),
+        ("memory_max", MEMORY, "must be a size for systemd, such as 512M, 2G, 80% or infinity"),
+        ("body_size", SIZE, "must be a number of bytes, or one with k or m, such as 10m"),
+        ("health_path", URL_PATH, "must be a path of the app, such as /healthz"),
+        ("path", MOUNT, "must be / or a path below which the app answers, such as /api"),
+        ("build", BUILD, "must be source or wheels"),
+        ("balance", BALANCE, "must be least_conn, hash or cookie"),
+    )
+    for key, pattern, rule in patterns:
+        if not pattern.fullmatch(app[key]) or (key in ("health_path", "path") and len(app[key]) > LONGEST_PATH):
+            problems.append(f"{where}: '{key}' is '{app[key]}'; it {rule}.")
+    if app["name"].startswith("plainstack"):
+        problems.append(f"{where}: 'name' must not begin with 'plainstack': Plainstack's own users and units do.")
+    for domain in app["domains"]:
+        if not DOMAIN.fullmatch(domain) or len(domain) > 253:
+            hint = _domain_hint(domain)
+            problems.append(f"{where}: '{domain}' in 'domains' is not a full, lower-case host name such as www.example.com{hint or '.'}")
+    version = PYTHON.fullmatch(app["python"])
+    if app["python"] != "system" and not version:
+        problems.append(f"{where}: 'python' is '{app['python']}'; it must be 'system' or a version such as '3.13' or '3.13.1'.")
+    elif version and int(version[1]) < OLDEST_PYTHON:
+        problems.append(f"{where}: 'python' is '{app['python']}', which is too old: the oldest that works is 3.{OLDEST_PYTHON}.")
+    for prefix, directory in app["static"].items():
+        if not isinstance(prefix, str) or not URL_PREFIX.fullmatch(prefix) or len(prefix) > LONGEST_PATH:
+            problems.append(f"{where}: '{prefix}' in 'static' must be a URL prefix such as /static.")
+        elif f"{prefix}/".startswith(f"{OF_THE_SITE}/"):
+            problems.append(f"{where}: '{prefix}' in 'static': {OF_THE_SITE} is the site's own; take another prefix.")
+        elif hidden(f"{prefix}/".removeprefix("/.well-known/")):
+            problems.append(f"{where}: '{prefix}' in 'static': nginx serves nothing below a name that begins with a dot, but for /.well-known.")
+        elif not f"{prefix}/".startswith(app["path"].rstrip("/") + "/"):
+            problems.append(f"{where}: '{prefix}' in 'static' is not below the app's 'path', {app['path']}.")
+        if not _inside(directory) or not re.fullmatch(r"[\w./@+-]+", directory):
+            problems.append(f"{where}: '{directory}' in 'static' must be a directory inside the source.")
+        elif any(f"{directory}/".startswith(f"{shared}/") or f"{shared}/".startswith(f"{directory}/") for shared in app["shared"]):
+            problems.append(f"{where}: '{directory}' and what is 'shared' lie in each other, and nginx may not read what is shared; let the app serve it.")
+    if f"{app['path']}/".startswith(f"{OF_THE_SITE}/"):
+        problems.append(f"{where}: 'path' is '{app['path']}', but {OF_THE_SITE} is the site's own; take another path.")
+    # uv would read what begins with a hyphen as an option
+    if app["requirements"] and (app["requirements"].startswith("-") or not _inside(os.path.normpath(app["requirements"]))):
+        problems.append(f"{where}: the requirements '{app['requirements']}' are not a file in the source.")
+    problems += [f"{where}: '{name}' in 'include' must be a path inside the source." for name in app["include"] if not _inside(name)]
+    for directory in app["shared"]:
+        if len(directory.encode()) > LONGEST_NAME or any(len(part.encode()) > 255 for part in directory.split("/")):
+            problems.append(f"{where}: '{directory[:40]}...' in 'shared' is too long: a name has at most 255 bytes, the whole path {LONGEST_NAME}.")
+        if not _inside(directory) or directory.split("/")[0] in RESERVED:
+            problems.append(f"{where}: '{directory}' in 'shared' must be a path inside the source.")
+        # Linking the inner one would reach through the outer one's link, into the data itself
+        for other in app["shared"]:
+            if directory.startswith(f"{other}/"):
+                problems.append(f"{where}: '{directory}' in 'shared' lies in '{other}', which is shared as a whole; remove it.")
+    if app["path"] != "/" and MOUNT.fullmatch(app["path"]) and not f"{app['health_path']}/".startswith(f"{app['path']}/"):
+        problems.append(f"{where}: 'health_path' is '{app['health_path']}', which is not below the app's 'path', {app['path']}.")
+    if app["path"] != "/" and app["certificate"]:
+        problems.append(f"{where}: an app with a 'path' has the certificate of the app that has the rest of its domains; remove 'certificate'.")
+    if bool(app["certificate"]) != bool(app["certificate_key"]):
+        problems.append(f"{where}: 'certificate' and 'certificate_key' go together.")
+    return problems
+
+
+def check(app: Mapping[str, Any], where: str) -> list[str]:
+    """What is wrong with an app that has all keys, but for the files that it names."""
+    return _check_types(app, where) or _check_values(app, where) + _check_environment(app, where)
+
+
+def _check_files(app: Mapping[str, Any], where: str) -> list[str]:
+    source = app["source"]
+    if not os.path.isdir(source):
+        return [f"{where}: the source '{source}' is not a directory on this machine."]
+    if not os.listdir(source):
+        return [f"{where}: the source '{source}' is empty."]
+    problems = []
+    if app["requirements"]:
+        if not os.path.isfile(os.path.join(source, app["requirements"])):
+            problems.append(f"{where}: the requirements '{app['requirements']}' are not a file in {source}.")
+        else:
+            problems += [f"{where}: {problem}" for problem in requirements.problems(source, app["requirements"])]
+    elif not any(os.path.isfile(os.path.join(source, lock)) for lock in LOCKS):
+        problems.append(f"{where}: {source} has no {', '.join(LOCKS[:-1])} or {LOCKS[-1]}; add one, or set 'requirements'.")
+    for directory in app["static"].values():
+        if not os.path.isdir(os.path.join(source, directory)):
+            problems.append(f"{where}: '{directory}' in 'static' is not a directory in {source}.")
+    for key in ("certificate", "certificate_key"):
+        if app[key] and not os.path.isfile(app[key]):
+            problems.append(f"{where}: the {key} '{app[key]}' is not a file on this machine.")
+    return problems
+
+
+def _complete(app: Mapping[str, Any], directory: str) -> dict[str, Any]:
+    """The app with every default filled in and paths made absolute."""
+    whole: dict[str, Any] = {key: app[key] if app.get(key) is not None else rule.get("default") for key, rule in SPEC.items()}
+    for key in ("source", "certificate", "certificate_key"):
+        if whole[key]:
+            whole[key] = os.path.normpath(os.path.join(directory, os.path.expanduser(whole[key])))
+    whole["static"] = {prefix: posixpath.normpath(str(folder)) for prefix, folder in whole["static"].items()}
+    whole["include"] = list(dict.fromkeys(map(posixpath.normpath, whole["include"])))
+    whole["shared"] = list(dict.fromkeys(map(posixpath.normpath, whole["shared"])))
+    if not whole["requirements"] and os.path.isdir(whole["source"]):
+        found = (lock for lock in LOCKS if os.path.isfile(os.path.join(whole["source"], lock)))
+        whole["requirements"] = next(found, None)
+    return whole
+
+
+def _check_together(apps: list[dict[str, Any]]) -> list[str]:
+    """What the apps of a server must not have in common, and what those with a path must."""
+    problems = []
+    names: set[str] = set()
+    owners: dict[tuple[str, str], str] = {}
+    for app in apps:
+        if app["name"] in names:
+            problems.append(f"two apps have the name '{app['name']}'; every app needs its own.")
+        names.add(app["name"])
+        for domain in app["domains"]:
+            place = domain if app["path"] == "/" else f"{domain}{app['path']}"
+            if (domain, app["path"]) in owners:
+                kind, other = "domain" if app["path"] == "/" else "path", owners[domain, app["path"]]
+                problems.append(f"the {kind} '{place}' is claimed twice: by '{other}' and by '{app['name']}'.")
+            owners[domain, app["path"]] = app["name"]
+    for app in apps:
+        if app["path"] != "/" and not any(root["path"] == "/" and set(root["domains"]) == set(app["domains"]) for root in apps):
+            problems.append(f"app '{app['name']}': with 'path' {app['path']}, its 'domains' must be just those of an app without a 'path'.")
+        for root in apps:
+            if app["path"] != "/" and root["path"] == "/" and set(root["domains"]) == set(app["domains"]):
+                taken = [prefix for prefix in root["static"] if f"{prefix}/".startswith(f"{app['path']}/")]
+                problems += [f"app '{root['name']}': the prefix {prefix} of 'static' lies in the 'path' of '{app['name']}'." for prefix in taken]
+    return problems
+
+
+def select(apps: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """The app of that name, as a list; all of them without a name.
+
+    :raises DefinitionError: when there is none of that name.
+    """
+    chosen = [app for app in apps if name in ("", app["name"])]
+    if not chosen:
+        raise DefinitionError([f"there is no app '{name}'; {_closest(name, [app['name'] for app in apps])}"])
+    return chosen
+
+
+def normalise(apps: Any, directory: str, sources: bool = True) -> list[dict[str, Any]]:
+    """Check the `apps` of an inventory and fill in their defaults.
+
+    :param apps: what the user wrote: a list of mappings with the keys of SPEC.
+    :param directory: the inventory's directory, from which paths are taken.
+    :param sources: whether the files that the definition names must be there; a rollback needs none.
+    :returns: the same apps with every key of SPEC set and paths absolute.
+    :raises DefinitionError: with every problem that was found, not only the first.
+    """
+    if not isinstance(apps, list | tuple) or not apps:
+        raise DefinitionError(["no app is defined: 'apps' must be a list with at least one app."])
+    problems: list[str] = []
+    whole = []
+    for position, app in enumerate(apps, 1):
+        if isinstance(app, Unresolved):
+            problems.append(f"apps[{position}]: {app.reason}")
+            continue
+        if not isinstance(app, Mapping):
+            problems.append(f"apps[{position}]: must be a mapping with the keys name, source, module and domains.")
+            continue
+        where = f"app {str(app['name'])!r}" if isinstance(app.get("name"), str) and app["name"] else f"apps[{position}]"
+        found = _check_types(app, where)
+        if not found:
+            complete = _complete(app, directory)
+            found = _check_values(complete, where) or (_check_files(complete, where) if sources else [])
+            whole.append(complete)
+        problems += found + _check_environment(app, where)
+    problems += _check_together(whole)
+    if problems:
+        raise DefinitionError(problems)
+    return whole

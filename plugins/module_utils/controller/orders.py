@@ -1,0 +1,75 @@
+"""What a host is told to do for an app in each step, made from the app's definition and what was decided. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.plainstack.web.plugins.module_utils.controller.wiring import release_config
+from ansible_collections.plainstack.web.plugins.module_utils.environment import render
+
+
+def environment(app: Mapping[str, Any]) -> str:
+    """The environment file of a release: `env` and `secrets`, or what a release that comes from a server was deployed with."""
+    return render(app["environment"] if "environment" in app else {**app["env"], **app["secrets"]})
+
+
+def config(app: Mapping[str, Any], version: str) -> dict[str, Any]:
+    """The settings of a release; those of one that comes from a server are as that one was deployed."""
+    return dict(app["config"]) if "config" in app else release_config(app, version)
+
+
+def base(app: Mapping[str, Any], identifier: str, event: str, tls: bool = True, fleet: bool = False) -> dict[str, Any]:
+    """What every step gets.
+
+    :param app: an app as `normalise` returns it.
+    :param event: `deploy` or `rollback`.
+    :param tls: whether the host's own nginx speaks HTTPS.
+    :param fleet: whether other servers get the release, too.
+    """
+    return {
+        "name": app["name"],
+        "id": identifier,
+        "event": event,
+        "host": app["domains"][0] if app["domains"] else "localhost",
+        "tls": tls,
+        "fleet": fleet,
+        "keep": app["keep_releases"],
+        # A release that is gone back to has served before; nginx is probed once
+        "confirm_seconds": app["confirm_seconds"] if event == "deploy" else 0,
+        **{key: app[key] for key in ("health_path", "start_timeout", "timeout", "migrate", "after_live", "hook_timeout")},
+    }
+
+
+def stage(app: Mapping[str, Any], archive: Mapping[str, Any], version: str, build_environment: Mapping[str, str]) -> dict[str, Any]:
+    """What building needs besides.
+
+    :param archive: `digest` and `story` of the archive.
+    """
+    return {
+        "digest": archive["digest"],
+        "story": archive["story"],
+        "config": config(app, version),
+        "environment": environment(app),
+        "build_environment": dict(build_environment),
+        "archive": "",
+        "content": "",
+        **{key: app[key] for key in ("requirements", "python", "shared", "static", "build")},
+    }
+
+
+def as_deployed(app: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The app with the settings that a release was deployed with, for a rollback to it."""
+    return {**app, **{key: value for key, value in settings.items() if key in app}}
+
+
+def unit_variables(app: Mapping[str, Any], identifier: str) -> dict[str, Any]:
+    """What the templates of the units and of Gunicorn's settings take."""
+    keys = ("module", "threads", "timeout", "max_requests", "preload", "memory_max", "start_timeout")
+    return {
+        "gunicorn_app": app["name"],
+        "gunicorn_release": identifier,
+        "gunicorn_workers": app["workers"] or 0,
+        "gunicorn_socket_group": "www-data",
+        **{f"gunicorn_{key}": app[key] for key in keys},
+    }

@@ -1,0 +1,326 @@
+#!/usr/bin/python
+"""What a run must know of a host before it decides anything."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: inspect
+short_description: What a run must know of a host before it decides anything
+version_added: "0.1.0"
+description:
+  - Measures the host and fails with everything that is missing, before anything is touched; then locks the apps, so that no other
+    run works on them, and says which releases they have.
+  - Warns where a live release was built for a Python that an upgrade of the system has removed; it serves until it is restarted.
+  - The action plugin of the same name gives it its options from the plan of M(plainstack.web.plan), keeps what it says for
+    M(plainstack.web.decide), renews the locks while ansible-playbook runs and releases them when it ends, however it ends. Without a renewal
+    a lock ends by itself after 100 seconds.
+  - A host that cannot be reached and a missing sudo become errors that say what to do.
+author: Plainstack contributors
+options:
+  memory_mb:
+    description: MiB of memory that the host must have.
+    type: int
+    default: 400
+  disk_mb:
+    description: MiB that must be free below C(/srv).
+    type: int
+    default: 500
+  inodes:
+    description: Inodes that must be free below C(/srv).
+    type: int
+    default: 20000
+  clock_skew:
+    description: Seconds that the clock may differ from the controller's.
+    type: int
+    default: 300
+  lock_wait:
+    description: Seconds to wait for an app that another run has locked.
+    type: int
+    default: 0
+  allow_unreachable:
+    description: Whether a host that cannot be reached is left out, instead of a failure.
+    type: bool
+    default: false
+  build_environment:
+    description: Environment variables for uv, such as C(UV_DEFAULT_INDEX) or C(HTTPS_PROXY), for the steps that follow.
+    type: dict
+    default: {}
+  purpose:
+    description: What the run is for. Only a deploy is refused for want of disk, memory or the right time. Set by the action plugin.
+    type: str
+    choices: [deploy, scale, rollback, upgrade]
+    default: deploy
+  places:
+    description: The app that is to have each place, C(<domain>) or C(<domain>/<path>). One that an app has live goes to no other that never was, since
+      that is a changed name most likely. Set by the action plugin.
+    type: dict
+    default: {}
+  replace:
+    description: Names of apps, separated by commas, whose places may go to new apps. Set by the action plugin.
+    type: str
+    default: ""
+  acme:
+    description: Whether the host obtains certificates from an ACME server. Set by the action plugin.
+    type: bool
+    default: false
+  apps:
+    description: The apps to lock and to look at, encoded, with the environment that each is to have; set by the action plugin.
+    type: str
+    default: ""
+  sites:
+    description: Sites of which to say whether this host's nginx answers for them, each with C(name), C(host) and C(path); set by the action plugin.
+    type: list
+    elements: dict
+    default: []
+  holder:
+    description: Who takes the locks (C(token), C(by), C(origin), C(what), C(since)); set by the action plugin.
+    type: dict
+  now:
+    description: Time of the controller in seconds since 1970; set by the action plugin.
+    type: float
+attributes:
+  check_mode:
+    description: Changes nothing in any mode.
+    support: full
+    details: In check mode no lock is taken.
+"""
+
+EXAMPLES = r"""
+- name: Inspect each server
+  plainstack.web.inspect:
+    disk_mb: 2000
+    build_environment:
+      UV_DEFAULT_INDEX: https://packages.example.com/simple/
+  register: plainstack
+"""
+
+RETURN = r"""
+group:
+  description: C(plainstack_app_servers), C(plainstack_load_balancers), or C(plainstack_left_out) where the host could not be reached and is left out.
+  returned: success
+  type: str
+names:
+  description: The apps that the run works on.
+  returned: success
+  type: list
+  elements: str
+python_versions:
+  description: The versions of Python that uv has to install for them.
+  returned: success
+  type: list
+  elements: str
+sites:
+  description: What the role P(plainstack.web.nginx#role) serves on an app server.
+  returned: success
+  type: list
+  elements: dict
+certificates:
+  description: What the role P(plainstack.web.certbot#role) is to obtain for the apps that the run works on; C(others) for all apps of the host.
+  returned: success
+  type: list
+  elements: dict
+own_certificates:
+  description: The certificates that come from files of the controller, with C(name), C(certificate) and C(certificate_key).
+  returned: success
+  type: list
+  elements: dict
+issuer:
+  description: The host that obtains this host's certificates; C(issuer_address) is its address where it is another one, and C(sharers) are all that it
+    obtains them for.
+  returned: success
+  type: str
+balancers:
+  description: Addresses of the load balancers.
+  returned: success
+  type: list
+  elements: str
+address:
+  description: The host's own address behind load balancers; empty without them.
+  returned: success
+  type: str
+probes:
+  description: The live apps of the host as M(plainstack.web.site) takes them.
+  returned: success
+  type: list
+  elements: dict
+timeout:
+  description: Seconds that the slowest request of them may take; C(start_timeout) is how long the slowest of them may take to start.
+  returned: success
+  type: int
+firewall:
+  description: Whether the host has rules of P(plainstack.web.firewall#role).
+  returned: success
+  type: bool
+shares:
+  description: Whether other hosts fetch certificates from it.
+  returned: success
+  type: bool
+renews:
+  description: Whether certbot on the host goes on renewing a certificate that it has by webroot.
+  returned: success
+  type: bool
+locked:
+  description: That another run has locked an app.
+  returned: failure
+  type: bool
+refused:
+  description: That the host was measured and found wanting, as against not measured.
+  returned: failure
+  type: bool
+memory_mb:
+  description: MiB of memory.
+  returned: success
+  type: int
+disk_mb:
+  description: MiB that are free below C(/srv).
+  returned: success
+  type: int
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import time
+from ssl import OPENSSL_VERSION_INFO
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.plainstack.web.plugins.module_utils.environment import decode
+from ansible_collections.plainstack.web.plugins.module_utils.host import interpreter, memory
+from ansible_collections.plainstack.web.plugins.module_utils.host.acme import foreign_certbot, renews
+from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health, ask_nginx
+from ansible_collections.plainstack.web.plugins.module_utils.host.inspect import going_back, inspect, obstacles
+from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Holder, LockError, acquire, release, step
+from ansible_collections.plainstack.web.plugins.module_utils.host.measure import listeners, pretty_name, version
+from ansible_collections.plainstack.web.plugins.module_utils.host.places import SITES, taken
+from ansible_collections.plainstack.web.plugins.module_utils.host.preflight import Host, Needs, problems
+from ansible_collections.plainstack.web.plugins.module_utils.layout import App, apps, read
+from ansible_collections.plainstack.web.plugins.module_utils.text import plain
+
+PATIENCE = 10  # seconds until a site must have answered
+
+
+def foreign_sites() -> tuple[str, ...]:
+    """Sites of an nginx that Plainstack has not configured; it would replace their nginx.conf."""
+    if os.path.exists("/var/lib/plainstack/configuration/nginx") or not os.path.isdir("/etc/nginx/sites-enabled"):
+        return ()
+    return tuple(sorted(set(os.listdir("/etc/nginx/sites-enabled")) - {"default"}))
+
+
+def moves(given: dict[str, Any], names: list[str]) -> list[str]:
+    """Places of live apps that others would get."""
+    had = json.loads(read(SITES) or "{}")
+    live = {name for name in {*had.values(), *given["places"].values()} if App(name).live_id()}
+    return taken(given["places"], had, live, names, given["replace"].split(","))
+
+
+def take_locks(module: AnsibleModule, names: list[str]) -> None:
+    """Lock all apps or none."""
+    given = module.params
+    run = Holder(**given["holder"])
+    deadline = time.monotonic() + given["lock_wait"]
+    taken_locks: list[str] = []
+    try:
+        for name in sorted(names):  # in one order, or two runs could wait for each other
+            acquire(App(name), run, deadline - time.monotonic())
+            taken_locks.append(name)
+    except LockError as error:
+        for name in taken_locks:
+            release(App(name), run.token)
+        module.fail_json(msg=f"{error}.", locked=True)
+
+
+def measure(module: AnsibleModule) -> Host:
+    """The host itself."""
+    given = module.params
+    disk = os.statvfs("/srv" if os.path.isdir("/srv") else "/")
+    return Host(
+        pretty_name=pretty_name(),
+        apt=shutil.which("apt-get") is not None,
+        systemd=version("systemctl", "--version") if os.path.isdir("/run/systemd/system") else (),
+        python=tuple(sys.version_info[:2]),
+        openssl=OPENSSL_VERSION_INFO[:2],
+        nginx=version("/usr/sbin/nginx", "-v"),
+        memory_mb=memory.total() // 2**20,
+        disk_mb=disk.f_bavail * disk.f_frsize // 2**20,
+        inodes=disk.f_favail if disk.f_files else given["inodes"],  # some file systems do not count inodes
+        clock_skew=time.time() - given["now"] if given["now"] else 0.0,
+        listeners=listeners((80, 443)),
+        foreign_sites=foreign_sites(),
+        foreign_certbot=foreign_certbot() if given["acme"] else "",
+    )
+
+
+def answers(sites: list[dict[str, str]]) -> dict[str, bool]:
+    """Whether this host's nginx answers for each site."""
+    return {site["name"]: not ask_nginx(Health(site["path"], site["host"], PATIENCE), PATIENCE) for site in sites}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "memory_mb": {"type": "int", "default": 400},
+            "disk_mb": {"type": "int", "default": 500},
+            "inodes": {"type": "int", "default": 20000},
+            "clock_skew": {"type": "int", "default": 300},
+            "lock_wait": {"type": "int", "default": 0},
+            "allow_unreachable": {"type": "bool", "default": False},
+            "build_environment": {"type": "dict", "default": {}, "no_log": True},
+            "purpose": {"type": "str", "choices": ["deploy", "scale", "rollback", "upgrade"], "default": "deploy"},
+            "places": {"type": "dict", "default": {}},
+            "replace": {"type": "str", "default": ""},
+            "acme": {"type": "bool", "default": False},
+            "apps": {"type": "str", "default": "", "no_log": True},
+            "sites": {"type": "list", "elements": "dict", "default": []},
+            "holder": {"type": "dict"},
+            "now": {"type": "float"},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    looked_at = json.loads(decode(given["apps"]) or "[]")
+    names = [app["name"] for app in looked_at]
+    host = measure(module)
+    found: list[str] = []
+    if given["purpose"] in ("deploy", "scale"):
+        found = problems(host, Needs(given["memory_mb"], given["disk_mb"], given["inodes"], given["clock_skew"])) + moves(given, names)
+        for name in names:
+            wrong, warnings = obstacles(App(name))
+            found += wrong
+            for warning in warnings:
+                module.warn(plain(warning))  # names of files may be the app's or a package's
+    if found:
+        module.fail_json(msg=plain("\n".join(found)), refused=True)
+    for live in apps():  # also those that the run is not for: nobody sees it until the server reboots
+        if doomed := interpreter.warning(live):
+            module.warn(plain(doomed))
+    locked = bool(given["holder"]) and not module.check_mode
+    if locked:
+        take_locks(module, names)
+    seen = {}
+    try:
+        for app in looked_at:
+            # A step of a run that was killed may still be going on; what it does is to be seen
+            begun = going_back(App(app["name"]))
+            with step(App(app["name"]), given["holder"]["token"]) if locked else contextlib.nullcontext():
+                seen[app["name"]] = inspect(App(app["name"]), app["wanted"], app["host"], app["tls"])
+                # A rollback that has just ended so is the one that is asked for; it must not be done once more
+                seen[app["name"]]["went_back"] = bool(begun) and begun == seen[app["name"]]["live"]
+    except LockError as error:
+        module.fail_json(msg=f"{error}.", locked=True)
+    module.exit_json(
+        changed=False,
+        memory_mb=host.memory_mb,
+        disk_mb=host.disk_mb,
+        firewall=os.path.exists("/etc/plainstack/firewall.nft"),
+        shares=os.path.isdir("/var/lib/plainstack/shared-certificates"),
+        renews=renews(),
+        apps=seen,
+        answers=answers(given["sites"]),
+    )
+
+
+if __name__ == "__main__":
+    main()

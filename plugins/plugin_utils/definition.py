@@ -1,0 +1,31 @@
+"""The definition of the apps as a host has it: its variables evaluated, checked and completed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.errors import AnsibleError, AnsibleFilterError
+from ansible.template import Templar, trust_as_template
+
+CHECKED = "{{{{ apps | default([]) | plainstack.web.apps(inventory_dir, sources={sources}) }}}}"
+
+
+class UnfitDefinitionError(Exception):
+    """What is wrong, for the operator."""
+
+
+def definition(templar: Templar, sources: bool) -> list[dict[str, Any]]:
+    """The apps of the host whose variables the templar has.
+
+    :param sources: whether the files that the definition names must be there.
+    :raises UnfitDefinitionError: with every problem, and where it is set.
+    """
+    try:
+        found: list[dict[str, Any]] = templar.template(trust_as_template(CHECKED.format(sources=sources)))
+    except AnsibleError as error:
+        cause: BaseException | None = error
+        while cause and not isinstance(cause, AnsibleFilterError):
+            cause = cause.__cause__
+        # Without the template around it, which is none of the user's
+        raise UnfitDefinitionError(cause.message if isinstance(cause, AnsibleFilterError) else str(error)) from None
+    return found

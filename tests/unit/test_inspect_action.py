@@ -1,0 +1,44 @@
+"""What the operator reads when a server cannot even be looked at."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+from ansible_collections.plainstack.web.plugins.action.inspect import ActionModule
+
+VARIABLES = {"inventory_hostname": "web1", "inventory_file": "hosts.yml", "ansible_host": "192.0.2.1", "ansible_user": "admin"}
+SLOW = "Timeout (32s) waiting for privilege escalation prompt: "
+
+
+@pytest.mark.parametrize(
+    ("happens", "said", "not_said"),
+    [
+        (
+            AnsibleConnectionFailure(SLOW),
+            ["web1 is slow", "--timeout 60", "ansible_timeout: 60", "time ssh admin@192.0.2.1 sudo -n true"],
+            ["cannot be reached"],
+        ),
+        (AnsibleConnectionFailure("Connection refused"), ["web1 cannot be reached: Connection refused", "'ssh admin@192.0.2.1' must log in"], ["slow"]),
+        ({"failed": True, "msg": "sudo: a password is required"}, ["cannot become root", "'ssh admin@192.0.2.1 sudo -n true' must work"], ["sudo -v"]),
+        ({"failed": True, "msg": "the app 'hello' is locked", "locked": True}, ["web1: the app 'hello' is locked\nNothing was touched."], []),
+    ],
+)
+def test_a_server_that_cannot_be_looked_at(
+    monkeypatch: pytest.MonkeyPatch, happens: AnsibleConnectionFailure | dict[str, Any], said: list[str], not_said: list[str]
+) -> None:
+    def execute(*_arguments: Any, **_named: Any) -> dict[str, Any]:
+        if isinstance(happens, AnsibleConnectionFailure):
+            raise happens
+        return happens
+
+    monkeypatch.setattr(ActionBase, "run", lambda *_arguments: {})
+    action = ActionModule.__new__(ActionModule)
+    action._task, action._play_context = SimpleNamespace(args={}, check_mode=False), SimpleNamespace(remote_user="")
+    action._execute_module = execute
+    plan = {"event": "deploy", "servers": ["web1"], "balancers": []}
+    result = action._inspect(VARIABLES, plan, {}, "web1", [])
+    assert result["failed"]
+    assert [word for word in said if word not in result["msg"]] == []
+    assert [word for word in not_said if word in result["msg"]] == []

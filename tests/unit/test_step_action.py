@@ -1,0 +1,244 @@
+"""What the action `step` sends to a host, and what it does not."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible import constants  # type: ignore[attr-defined]
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.action import ActionBase
+from ansible.template import Templar
+from ansible_collections.plainstack.web.plugins.action import step
+from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import normalise
+from ansible_collections.plainstack.web.plugins.module_utils.environment import decode
+from ansible_collections.plainstack.web.plugins.plugin_utils import run as run_files
+
+OLD, NEW = "20260102T000000Z-bbbbbbbb", "20260103T000000Z-cccccccc"
+APP = {"name": "hello", "source": ".", "module": "wsgi:app", "domains": ["hello.example.com"], "requirements": "requirements.txt"}
+ORDER = {
+    "name": "hello",
+    "id": NEW,
+    "build": ["web1"],
+    "act": ["web1", "web2"],
+    "before": {"web1": OLD, "web2": OLD, "web3": NEW},
+    "migrate": "web2",
+    "migrated": False,
+    "reference": "",
+    "first": "web1",
+    "configs": {},
+    "revision": "",
+}
+Sent = list[dict[str, Any]]
+
+
+@pytest.fixture
+def sent() -> Sent:
+    """The orders that were sent to the host, one list a call, with the step as `step`."""
+    return []
+
+
+@pytest.fixture
+def action(tmp_path: Path, sent: Sent, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The action with options; the answer of the module is `answer`."""
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    monkeypatch.setattr(ActionBase, "run", lambda *_arguments: {})
+    task = step.ActionModule.__new__(step.ActionModule)
+    task.answer = {}
+    task._task = SimpleNamespace(args={}, check_mode=False)
+    task._connection = SimpleNamespace(_shell=SimpleNamespace(join_path=lambda *parts: "/".join(parts), tmpdir=""))
+    task._templar = Templar(loader=DataLoader(), variables={"ansible_managed": "Ansible managed"})
+
+    def module(_name: str, given: dict[str, Any], **_named: Any) -> dict[str, Any]:
+        orders = json.loads(decode(given["orders"]))
+        sent.append({"step": given["step"], "run": given["run"], "orders": orders})
+        return {"changed": True, "apps": {order["name"]: {"id": order["id"], "changed": True} for order in orders}, **task.answer}
+
+    task._execute_module = module
+    task._make_tmp_path = lambda: "/tmp/x"
+    task._transfer_file = lambda *_arguments: None
+    return task
+
+
+@pytest.fixture
+def run(tmp_path: Path, action: Any) -> Any:
+    """A run with a decision; the result of a step on a host."""
+    archive = tmp_path / "hello.tar.gz"
+    archive.write_bytes(b"bytes")
+    archives = {"hello": {"path": str(archive), "digest": "d", "id": NEW, "story": {"revision": "abc"}}}
+    run_files.save(run_files.PLAN, {"event": "deploy", "apps": ["hello"], "archives": archives, "servers": ["web1", "web2", "web3"], "balancers": []})
+    [app] = normalise([{**APP, "migrate": "flask db upgrade", "after_live": "warm", "secrets": {"TOKEN": "swordfish"}}], "/nowhere", sources=False)
+    release = {"id": NEW, "sequence": 3, "after_live": 3, "config": {}}
+    for host in ("web1", "web2", "web3"):
+        seen = {"hello": {"live": "", "releases": [release] if host == "web3" else []}}
+        run_files.note(host, apps=[app], seen=seen, did={}, left=[], token="0123abcd", build_environment={"UV_DEFAULT_INDEX": "x"})
+    run_files.save(run_files.DECISION, {"orders": [ORDER], "canaries": [], "servers": ["web1", "web2", "web3"]})
+
+    def do(name: str, host: str, **arguments: Any) -> dict[str, Any]:
+        action._task.args = {"step": name, **arguments}
+        result: dict[str, Any] = action.run(None, {"inventory_hostname": host, "ansible_play_hosts": ["web1", "web2", "web3"]})
+        return result
+
+    return do
+
+
+@pytest.mark.parametrize("name", ["stage", "start", "switch", "confirm", "undo", "retire", "migrate"])
+def test_a_host_with_nothing_to_do_is_not_contacted(run: Any, sent: Sent, name: str) -> None:
+    assert run(name, "web3") == {"changed": False, "apps": {}}
+    assert sent == []
+
+
+def test_what_is_sent_to_build(run: Any, sent: Sent) -> None:
+    """The archive to the host that lacks the release, and to no other."""
+    run("stage", "web1")
+    run("stage", "web2")
+    first, second = (call["orders"][0] for call in sent)
+    assert (sent[0]["run"], first["id"], first["content"] != "", second["content"]) == ("0123abcd", NEW, True, "")
+    assert (first["digest"], first["environment"], first["build_environment"]) == ("d", 'TOKEN="swordfish"\n', {"UV_DEFAULT_INDEX": "x"})
+    assert "find" not in first
+
+
+def test_a_large_archive_is_copied(run: Any, sent: Sent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step, "INLINE", 2)
+    run("stage", "web1")
+    [order] = sent[0]["orders"]
+    assert (order["archive"], order["content"]) == ("/tmp/x/hello.tar.gz", "")
+
+
+def test_units_come_with_the_start(run: Any, sent: Sent) -> None:
+    run("start", "web1")
+    [order] = sent[0]["orders"]
+    paths = [f"/etc/systemd/system/hello@{NEW}.socket", f"/etc/systemd/system/hello@{NEW}.service", f"/etc/plainstack/hello/{NEW}/gunicorn.conf.py"]
+    assert [*order["files"]] == paths
+    assert "User=hello\n" in order["files"][paths[1]]
+    assert 'wsgi_app = "wsgi:app"' in order["files"][paths[2]]
+    assert order["migrated"] is True, "another server has migrated by now"
+
+
+def test_who_migrates(run: Any, sent: Sent) -> None:
+    for host in ("web1", "web2"):
+        run("migrate", host)
+    [call] = sent
+    assert call["orders"][0]["migrate"] == "flask db upgrade"
+
+
+def test_a_hook_is_run_by_the_first_server(run: Any, sent: Sent) -> None:
+    for host in ("web1", "web2", "web3"):
+        run("after_live", host)
+    assert len(sent) == 1
+
+
+def test_a_hook_that_was_run_is_not_run_again(run: Any, sent: Sent) -> None:
+    run_files.save(run_files.DECISION, {"orders": [{**ORDER, "first": "web3"}], "canaries": [], "servers": ["web3"]})
+    run("after_live", "web3")
+    assert sent == []
+
+
+def test_what_was_done_is_kept(run: Any, action: Any) -> None:
+    """Of a step that failed, too, for the apps that it came to."""
+    action.answer = {"failed": True, "msg": "it cannot", "apps": {"hello": {"id": NEW, "changed": True, "failed": "it cannot"}}}
+    assert run("start", "web1")["failed"]
+    known = run_files.of_host("web1")
+    assert (known["did"]["start"]["hello"]["failed"], known["left"]) == ("it cannot", [])
+
+
+@pytest.mark.parametrize("name", ["undo", "retire", "after_live"])
+def test_what_fails_and_ends_nothing(run: Any, action: Any, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """It is shown, and the end of the run names it."""
+    said = f"{name}: it cannot\nNext: fix it"
+    action.answer = {"failed": True, "msg": said, "apps": {"hello": {"id": NEW, "changed": True, "failed": said}}}
+    result = run(name, "web1")
+    assert "failed" not in result
+    assert run_files.of_host("web1")["left"] == [f"{name} of hello: {name}: it cannot"]
+    assert f"web1: {said}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("failed", "check_mode", "noted"), [(False, False, True), (True, False, False), (False, True, False)])
+def test_a_step_is_noted_as_a_renewal(run: Any, action: Any, failed: bool, check_mode: bool, noted: bool) -> None:
+    """Then the process that holds the locks need not renew them."""
+    action.answer, action._task.check_mode = ({"failed": True} if failed else {}), check_mode
+    assert step.silence("0123abcd") == float("inf")
+    run("start", "web1")
+    assert (step.silence("0123abcd") < 10) is noted
+
+
+def test_what_has_the_traffic_is_said_right_after_the_switch(run: Any, action: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the connection is lost from then on, nothing can be said any more. Once, and not in check mode."""
+    said = f"hello: {NEW}\nA server whose connection is lost from here on goes back by itself within a minute"
+    run("switch", "web1")
+    assert said in capsys.readouterr().out
+    run("switch", "web2")
+    action._task.check_mode = True
+    run("switch", "web1")
+    assert said not in capsys.readouterr().out
+
+
+def test_what_one_server_has_is_said(run: Any, action: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """It does not go back by itself: there is no other that may have another release."""
+    action._task.args = {"step": "switch"}
+    action.run(None, {"inventory_hostname": "web1", "ansible_play_hosts": ["web1"]})
+    assert f"hello: {NEW}\nA server whose connection is lost from here on has this live" in capsys.readouterr().out
+
+
+def test_what_was_switched_is_not_switched_again(run: Any, sent: Sent) -> None:
+    """An app that is new here is switched to before nginx is set up."""
+    run("switch", "web1", only=["hello"])
+    run("switch", "web1")
+    assert len(sent) == 1
+
+
+def test_a_rollback_goes_by_the_settings_of_the_release(run: Any, sent: Sent) -> None:
+    plan = run_files.load(run_files.PLAN)
+    run_files.save(run_files.PLAN, {**plan, "event": "rollback"})
+    run_files.save(run_files.DECISION, {"orders": [{**ORDER, "configs": {"web1": {"health_path": "/up", "timeout": 7}}}], "servers": ["web1"]})
+    run("start", "web1")
+    run("confirm", "web1")
+    start, confirm = (call["orders"][0] for call in sent)
+    assert (start["event"], start["health_path"], start["timeout"], start["files"], confirm["confirm_seconds"]) == ("rollback", "/up", 7, {}, 0)
+
+
+# Without a run
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"TOKEN": "swordfish\ufffe"}, "'TOKEN' has the character U+FFFE"),
+        ({"TOKEN=swordfish": 1}, "'TOKEN' is not a name for an environment variable"),
+        ({"TOKEN": "swordfish" * 20_000}, "'TOKEN' has 180006 bytes with its name"),
+        ({f"T{number}": "swordfish" * 1000 for number in range(200)}, "the variables have "),
+    ],
+)
+def test_what_systemd_would_refuse_is_not_sent(action: Any, sent: Sent, environment: dict[str, Any], words: str) -> None:
+    """Whoever uses the role alone has no other check; systemd's own message would have the value."""
+    action._task.args = {"step": "stage", "apps": [{"name": "hello", "env": environment}]}
+    result = action.run(None, {"inventory_hostname": "web1"})
+    assert result.get("failed") is True
+    assert words in result["msg"]
+    assert "swordfish" not in result["msg"]
+    assert sent == []
+
+
+def test_apps_that_are_given(action: Any, sent: Sent, tmp_path: Path) -> None:
+    """With the defaults of the definition; a release that is what is asked for is looked for on the host."""
+    (tmp_path / "a.tar.gz").write_bytes(b"x")
+    archive = {"path": str(tmp_path / "a.tar.gz"), "digest": "d", "id": NEW, "story": {}}
+    app = {"name": "hello", "archive": archive, "env": {"A": "1"}}
+    action._task.args = {"step": "stage", "apps": [app], "build_environment": {"UV_OFFLINE": "1"}}
+    assert action.run(None, {"inventory_hostname": "web1"})["apps"] == {"hello": {"id": NEW, "changed": True}}
+    action._task.args = {"step": "confirm", "apps": [{"name": "hello", "release": NEW, "health_path": "/up"}], "through_nginx": False}
+    action.run(None, {"inventory_hostname": "web1"})
+    stage, confirm = (call["orders"][0] for call in sent)
+    assert (stage["find"], stage["environment"], stage["requirements"], stage["build_environment"]) == (
+        True,
+        'A="1"\n',
+        "requirements.txt",
+        {"UV_OFFLINE": "1"},
+    )
+    assert (confirm["id"], confirm["health_path"], confirm["confirm_seconds"], confirm["keep"]) == (NEW, "/up", -1, 5)
+
+
+def test_a_misspelt_key(action: Any) -> None:
+    action._task.args = {"step": "start", "apps": [{"name": "hello", "release": NEW, "helth_path": "/"}]}
+    assert "hello: unknown key 'helth_path' in 'apps'." in action.run(None, {"inventory_hostname": "web1"})["msg"]

@@ -1,0 +1,97 @@
+"""What a run says at its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.plainstack.web.plugins.module_utils.controller.decide import DecisionError, Order
+from ansible_collections.plainstack.web.plugins.module_utils.controller.summary import canary, failures, rolled_back, table, undone
+
+ALL = ("canary", "first", "last", "same", "gone")
+BEFORE = {"canary": "old", "first": "old", "last": "", "same": "new", "lost": "old"}
+ORDER = Order("hello", "new", frozenset(), frozenset({"canary", "first", "last", "lost"}), BEFORE)
+
+
+@pytest.mark.parametrize(("wanted", "found"), [("", []), ("1", ["a"]), ("2", ["a", "b"]), ("25%", ["a"]), ("30%", ["a", "b"])])
+def test_canary(wanted: str, found: list[str]) -> None:
+    assert canary(["a", "b", "c", "d"], wanted) == found
+
+
+@pytest.mark.parametrize("wanted", ["0", "-1", "x", "1.5", "%", "4", "100%"])
+def test_no_such_canary(wanted: str) -> None:
+    with pytest.raises(DecisionError, match=f"canary is '{wanted}'"):
+        canary(["a", "b", "c", "d"], wanted)
+
+
+def host(at: float, changed: bool = True) -> dict[str, Any]:
+    return {"did": {"start": {"hello": {"seconds": 1.5}}, "switch": {"hello": {"id": "new", "changed": changed, "seconds": 0.123, "at": at}}}}
+
+
+KNOWN = {"canary": host(90.0), "first": host(100.0), "last": host(100.75), "same": {"did": {}}, "gone": {"left_out": True}}
+
+
+def test_table() -> None:
+    assert table(ALL, KNOWN, [ORDER], ["canary"], ALL).splitlines() == [
+        "server  app    before  after  gate   switch  result",
+        "canary  hello  old     new    1.5 s  0.1 s   canary",
+        "first   hello  old     new    1.5 s  0.1 s   live",
+        "last    hello  -       new    1.5 s  0.1 s   live",
+        "same    hello  new     new    -      -       unchanged",
+        "gone    hello  ?       ?      -      -       left out: cannot be reached",
+        "From the first switch to the last: 0.75 s.",
+    ]
+
+
+def test_one_server_has_no_skew() -> None:
+    assert "From the first" not in table(["first"], KNOWN, [ORDER], [], ALL)
+
+
+def test_the_table_of_a_dry_run_says_what_would_be() -> None:
+    assert table(["first", "last", "same"], KNOWN, [ORDER], [], ALL, check=True).splitlines()[:4] == [
+        "server  app    before  after  gate  switch  result",
+        "first   hello  old     new    -     -       would be live",
+        "last    hello  -       new    -     -       would be live",
+        "same    hello  new     new    -     -       would be unchanged",
+    ]
+
+
+def test_what_was_not_done() -> None:
+    """Each failure once, and what was lost on the way: it has the new release."""
+    hosts: dict[str, dict[str, Any]] = {
+        "first": host(1.0),
+        "lost": host(1.0),
+        "failed": {**host(1.0), "left": ["after_live of hello: exit code 1", "the firewall: no nft"]},
+        "gone": {"left_out": True},
+        "balancer": {},
+    }
+    assert failures(list(hosts), hosts, ["hello"], ["first", "failed", "balancer"]) == [
+        "lost: all that comes after the switch, because it was lost; new of hello is live there",
+        "failed: after_live of hello: exit code 1",
+        "failed: the firewall: no nft",
+    ]
+    assert failures(["first"], hosts, ["hello"], ["first"]) == []
+    assert [line.split("  ")[-1].strip() for line in table(["first", "lost"], hosts, [ORDER], [], ["first"]).splitlines()[1:3]] == ["live", "live, lost since"]
+
+
+def test_what_was_undone() -> None:
+    """The cause first, and of each server what serves; of one it says no name."""
+    known = {
+        "first": {"did": {"undo": {"hello": {"serving": "old still serves."}}}},
+        "lost": {},
+        "last": {"did": {"undo": {"hello": {"failed": "hello: new stays live: old does not run any more.\nNext: deploy"}}}},
+    }
+    assert undone(["first", "lost", "last"], known, [ORDER], "last: no space left").splitlines() == [
+        "last: no space left",
+        "The rollout is undone. What serves now:",
+        "  first: hello: old still serves.",
+        "  lost: hello: it was not reached; old was live before.",
+        "  last: hello: hello: new stays live: old does not run any more.",
+    ]
+    assert undone(["first"], known, [ORDER], "x").splitlines()[-1] == "  hello: old still serves."
+
+
+def test_where_a_rollback_went() -> None:
+    order = {"name": "hello", "id": "old", "revision": "0123456789abcdef", "before": {"a": "new", "b": "new"}}
+    assert rolled_back(order, check=False) == "hello: old is live (revision 0123456789ab), instead of new"
+    assert rolled_back({**order, "before": {"a": "old"}, "revision": ""}, check=True) == "hello: old would be live (no revision); it was before"
