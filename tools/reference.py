@@ -2,9 +2,9 @@
 """The reference of the `apps` definition as a Markdown table, made from the specification that also checks it.
 
     tools/reference.py            print it
-    tools/reference.py --write    put it between the markers in README.md
+    tools/reference.py --write    put it between the markers in docs/reference.md
 
-tests/unit/test_readme.py fails when README.md has another one.
+tests/unit/test_readme.py fails when docs/reference.md has another one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "reference.md"
 BEGIN = "<!-- apps reference: made by tools/reference.py --write -->"
 END = "<!-- end of the apps reference -->"
 
@@ -56,21 +56,21 @@ def table(spec: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def insert(text: str, reference: str) -> str:
-    """The README with the reference between its markers.
+    """The page with the reference between its markers.
 
     :raises ValueError: when a marker is missing.
     """
     before, begin, rest = text.partition(BEGIN)
     _old, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"{README.name} must have the lines '{BEGIN}' and '{END}', in this order.")
+        raise ValueError(f"{PAGE.name} must have the lines '{BEGIN}' and '{END}', in this order.")
     return f"{before}{begin}\n{reference}{end}{after}"
 
 
 def main() -> int:
     """Print or write; 2 for an argument that there is not."""
     if sys.argv[1:] == ["--write"]:
-        README.write_text(insert(README.read_text(encoding="utf-8"), table(SPEC)), encoding="utf-8")
+        PAGE.write_text(insert(PAGE.read_text(encoding="utf-8"), table(SPEC)), encoding="utf-8")
     elif sys.argv[1:]:
         print(__doc__, file=sys.stderr)
         return 2

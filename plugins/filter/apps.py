@@ -23,7 +23,7 @@ def apps(value: Any, directory: str, sources: bool = True) -> list[dict[str, Any
         raise AnsibleFilterError(
             f"The definition of the apps does not hold; nothing was touched.\n{problems}\n"
             f"Where it is set: 'apps' in {directory}/group_vars/all/apps.yml (or wherever your inventory sets it).\n"
-            "The keys are in the README, part 'The apps definition'. Then run the same command again."
+            "The keys are in docs/reference.md, part 'The apps definition'. Then run the same command again."
         ) from None
 
 

@@ -1,7 +1,7 @@
 """The `apps` definition: what a user may write, checked and completed once.
 
 Pure functions over plain data: no Ansible imports, no I/O but looking at the source directory.
-The specification below is also the source of the reference in the README.
+The specification below is also the source of docs/reference.md.
 """
 
 from __future__ import annotations
