@@ -43,7 +43,7 @@ unit: venv ## Run the unit tests
 test: images ## Run all tests, those in VMs too
 	@.venv/bin/python tools/run_tests.py
 
-bench: images ## Measure what the README claims
+bench: images ## Measure what docs/benchmarks.md says
 	@.venv/bin/python bench/bench.py
 
 bench-fleet: images ## Measure how the cost grows with the number of servers

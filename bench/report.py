@@ -6,6 +6,7 @@ import datetime
 import os
 import platform
 import re
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -61,6 +62,19 @@ def runs(values: Sequence[float], digits: int = 1) -> str:
     return ", ".join(f"{value:.{digits}f}" for value in values)
 
 
+def paragraphs(text: str) -> str:
+    """The same with its paragraphs and list items in lines that can be read in an editor; tables and headings stay."""
+    done = []
+    for part in text.split("\n\n"):
+        if part.startswith(("|", "#", "!")):
+            done.append(part)
+        elif part.startswith("- "):
+            done.append("\n".join(textwrap.fill(item, 120, subsequent_indent="  ", break_on_hyphens=False) for item in part.split("\n")))
+        else:
+            done.append(textwrap.fill(part, 120, break_long_words=False, break_on_hyphens=False))
+    return "\n\n".join(done)
+
+
 def aim(holds: bool, text: str) -> str:
     """An aim and whether it was met."""
     return f"{text}: {'met' if holds else '**missed**'}"
@@ -100,6 +114,10 @@ def of_deploys(result: Deploys) -> str:
         ]
     )
 
+
+OTHERS = """\
+Other measurements have pages of their own, each with its date: failed requests of [releases under load](releases.md) and of \
+[a fleet under load](fleet-load.md), and [what a fleet costs](fleet-cost.md) in seconds and CPU."""
 
 DEPLOYS_HOW = """\
 How: floor and `deploy.yml` each on a fresh VM, in turn; the script (`bench/floor.sh`) over one SSH session, `deploy.yml` as a user starts it, over \
@@ -205,6 +223,7 @@ def document(where: Sequence[str], deploys: Deploys, layers: Layers, tuned: Thro
     parts = [
         "# Benchmarks",
         f"Written by `make bench` ({seconds / 60:.0f} min); every figure is of one run on one machine. Compare within it: the seconds are the machine's.",
+        OTHERS,
         "\n".join(f"- {line}" for line in where),
         "## Deploys",
         of_deploys(deploys),
@@ -217,4 +236,4 @@ def document(where: Sequence[str], deploys: Deploys, layers: Layers, tuned: Thro
         of_tuned(tuned),
         TUNED_HOW,
     ]
-    return "\n\n".join(parts) + "\n"
+    return paragraphs("\n\n".join(parts)) + "\n"

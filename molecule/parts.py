@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -101,12 +102,18 @@ class Log:
 
 
 def write(logs: Sequence[Log], path: Path, load: str) -> None:
-    """Keep the figures for the README.
+    """Keep the figures for the docs.
 
     :param load: what the load is, as a sentence.
     """
     responses = sum(len(log.responses) for log in logs)
     failed = sum(figures(log.responses).failed for log in logs)
+    what = f"""{load} {OUTCOME} *Resent* are requests that came to a kept connection which nginx closed at that moment,
+because it was being reloaded; HTTP clients send them again on a new one (RFC 9112, section 9.3.1), and so does this load, once.
+*Worst* is the longest response between a second before the switch and a second after the old release was stopped, or of the
+whole part where nothing is switched. The steady state's is of all the rest of the run, in which Ansible builds releases on the
+same cores. The test fails when a part's worst is more than {TIMES_STEADY} times the steady state's, when one request fails, or when one is
+resent in a part without a reload."""
     sections = "\n\n".join(f"## {log.system}\n\n{log.table()}" for log in logs)
     path.write_text(
         f"""# Releases under load
@@ -114,12 +121,7 @@ def write(logs: Sequence[Log], path: Path, load: str) -> None:
 Written by `molecule test --scenario-name release` on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}: {failed} of {responses:,} requests failed while
 everything below was done to the servers, one after the other.
 
-{load} {OUTCOME} *Resent* are requests that came to a kept connection which nginx closed at that moment,
-because it was being reloaded; HTTP clients send them again on a new one (RFC 9112, section 9.3.1), and so does this load, once.
-*Worst* is the longest response between a second before the switch and a second after the old release was stopped, or of the
-whole part where nothing is switched. The steady state's is of all the rest of the run, in which Ansible builds releases on the
-same cores. The test fails when a part's worst is more than {TIMES_STEADY} times the steady state's, when one request fails, or when one is
-resent in a part without a reload.
+{textwrap.fill(what, 120, break_on_hyphens=False)}
 
 The control is the same app with the same Gunicorn settings in a plain unit that binds its socket itself, behind the same nginx,
 under the same load: what a deploy that ends in `systemctl restart` does to its visitors.

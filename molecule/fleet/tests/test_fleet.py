@@ -138,7 +138,7 @@ class Fleet:
         return "\n".join(["| Part | Responses | Failed | Resent |", "| --- | --: | --: | --: |", *rows])
 
     def write(self) -> None:
-        """Keep the figures for the README."""
+        """Keep the figures for the docs."""
         count, failed = (sum(part[column] for part in self.parts) for column in (1, 2))
         (ROOT / "docs" / "fleet-load.md").write_text(
             f"""# A fleet under load
@@ -147,9 +147,10 @@ Written by `molecule test --scenario-name fleet` on {datetime.datetime.now(datet
 while everything below was done to two load balancers and three app servers, Debian 12 and 13 mixed, as containers on one machine.
 
 {len(KINDS)} clients on each balancer ask without end, over HTTPS with a verified certificate, half of them on a kept connection, half with GET
-and half with POST and a body of 10 kB. {OUTCOME} *Resent* are requests that came to a kept
-connection which the balancer closed at that moment, because it was being reloaded. Where a server is killed with -9, the POSTs
-that it was working on may fail, and no GET; everywhere else the test fails when one request does.
+and half with POST and a body of 10 kB. {OUTCOME}
+*Resent* are requests that came to a kept connection which the balancer closed at that moment, because it was being
+reloaded. Where a server is killed with -9, the POSTs that it was working on may fail, and no GET; everywhere else the
+test fails when one request does.
 
 {self.table()}
 
