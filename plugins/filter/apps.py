@@ -21,7 +21,7 @@ def apps(value: Any, directory: str, sources: bool = True) -> list[dict[str, Any
         problems = "\n".join(f"  - {problem}" for problem in error.problems)
         # Not "from error": Ansible would print the problems a second time
         raise AnsibleFilterError(
-            f"The definition of the apps does not hold; nothing was touched.\n{problems}\n"
+            f"The definition of the apps is invalid; nothing was touched.\n{problems}\n"
             f"Where it is set: 'apps' in {directory}/group_vars/all/apps.yml (or wherever your inventory sets it).\n"
             "The keys are in docs/reference.md, part 'The apps definition'. Then run the same command again."
         ) from None

@@ -1,15 +1,15 @@
 #!/usr/bin/python
-"""Configuration files of a service, laid down as one transaction."""
+"""Configuration files of a service, written as one transaction."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: configuration
-short_description: Configuration files of a service, laid down as one transaction
+short_description: Configuration files of a service, written as one transaction
 version_added: "0.1.0"
 description:
   - Compares all files of a service with what is wanted, writes those that differ, validates the whole, and puts back
-    what was there when it does not hold. A bad configuration is never left on disk for the next reboot.
+    what was there when it is invalid. A bad configuration is never left on disk for the next reboot.
   - One run at a time does so on a host, whichever apps the runs are for; another one waits.
   - Units are loaded again when a file below C(/etc/systemd) changed. The service is enabled, started, and reloaded after
     a change, also when an earlier run was interrupted between writing and reloading; one that runs before its first configuration is restarted.

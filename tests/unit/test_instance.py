@@ -1,4 +1,4 @@
-"""Start an instance beside the live one, gate it, stop it when it does not hold."""
+"""Start an instance beside the live one, gate it, stop it when it is not healthy."""
 
 import contextlib
 import os

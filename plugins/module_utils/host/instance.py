@@ -33,7 +33,7 @@ TOLERATED = 2  # bad answers in a row while a release is watched; one more takes
 
 @dataclass(frozen=True)
 class Work:
-    """What a module works on: the app, how to ask whether it is well, the run that it belongs to.
+    """What a module works on: the app, how to probe whether it is healthy, the run that it belongs to.
 
     `warn` gets what went wrong without keeping the work from being done.
     """
@@ -91,7 +91,7 @@ def _failure(app: App, identifier: str, why: str) -> InstanceError:
     return InstanceError(
         f"{_why(app, identifier, f'did not become healthy: {why}')}\n{now}\n"
         f"Where it is set: 'module', 'env', 'health_path' and 'start_timeout' of the app in the inventory.\n"
-        f"Next: mend the app and deploy again; the whole log is in: journalctl --unit={app.unit(identifier, 'service')}"
+        f"Next: fix the app and deploy again; the whole log is in: journalctl --unit={app.unit(identifier, 'service')}"
     )
 
 
@@ -259,7 +259,7 @@ def _watch(work: Work, identifier: str, seconds: float) -> None:
         if time.monotonic() >= deadline:
             raise InstanceError(
                 f"{_why(app, identifier, f'is healthy on its own socket, but {url} {wrong}')}\n"
-                "Next: tail /var/log/nginx/error.log on the host, mend it and deploy again."
+                "Next: tail /var/log/nginx/error.log on the host, fix it and deploy again."
             )
         time.sleep(0.2)
     bad = 0
@@ -270,7 +270,7 @@ def _watch(work: Work, identifier: str, seconds: float) -> None:
         if wrong and (bad > TOLERATED or wrong == "its process ended"):
             after = f"{time.monotonic() - began:.1f} s after the switch"
             raise InstanceError(
-                f"{_why(app, identifier, f'failed {after}: ' + (wrong if wrong.startswith('its') else f'{url} {wrong}'))}\nNext: mend the app and deploy again."
+                f"{_why(app, identifier, f'failed {after}: ' + (wrong if wrong.startswith('its') else f'{url} {wrong}'))}\nNext: fix the app and deploy again."
             )
 
 
@@ -301,7 +301,7 @@ def switch(work: Work, identifier: str, event: str, keep: int) -> tuple[bool, st
 
 
 def confirm(work: Work, identifier: str, event: str, before: str, seconds: float, keep: int) -> bool:
-    """Ask nginx whether the live release is well and watch it, and take the traffic back if not; whether something changed.
+    """Probe the live release through nginx and watch it, and take the traffic back if not; whether something changed.
 
     :param event: why it went live, `deploy` or `rollback`.
     :param before: what `switch` returned. Not only read from release.json, which a full disk may have kept from being written.
