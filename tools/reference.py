@@ -2,9 +2,10 @@
 """The reference of the `apps` definition as a Markdown table, made from the specification that also checks it.
 
     tools/reference.py            print it
-    tools/reference.py --write    put it between the markers in docs/reference.md
+    tools/reference.py --write    put it between the markers in docs/reference.md, and write what else is made of the specification: the JSON Schema
+                                  for editors and the options of the roles that take apps
 
-tests/unit/test_readme.py fails when docs/reference.md has another one.
+tests/unit/test_readme.py and test_schema.py fail when a file has something else.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import schema
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reference.md"
@@ -71,6 +74,7 @@ def main() -> int:
     """Print or write; 2 for an argument that there is not."""
     if sys.argv[1:] == ["--write"]:
         PAGE.write_text(insert(PAGE.read_text(encoding="utf-8"), table(SPEC)), encoding="utf-8")
+        schema.write(SPEC)
     elif sys.argv[1:]:
         print(__doc__, file=sys.stderr)
         return 2

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import SPEC, DefinitionError, Unresolved, normalise, select
+from jsonschema import Draft202012Validator
+
+import schema
 
 SECRET = "hunter2-must-not-be-seen"
 
@@ -305,8 +308,10 @@ def test_what_holds(changes: dict[str, Any], expected: dict[str, Any], tmp_path:
     def here(value: Any) -> Any:
         return value.replace("{directory}", str(tmp_path)) if isinstance(value, str) else value
 
-    [whole] = normalise([app(**{key: here(value) for key, value in changes.items()})], str(tmp_path))
+    written = [app(**{key: here(value) for key, value in changes.items()})]
+    [whole] = normalise(written, str(tmp_path))
     assert {key: whole[key] for key in expected} == {key: here(value) for key, value in expected.items()}
+    assert Draft202012Validator(schema.schema(SPEC)).is_valid({"apps": written}), "editors must not refuse what holds"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """The `apps` definition: what a user may write, checked and completed once.
 
 Pure functions over plain data: no Ansible imports, no I/O but looking at the source directory.
-The specification below is also the source of docs/reference.md.
+The specification below is also the source of docs/reference.md, of the JSON Schema for editors, and of the argument specs of the roles `release` and
+`gunicorn`: tools/reference.py writes them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 from ansible_collections.plainstack.web.plugins.module_utils.controller import requirements
 from ansible_collections.plainstack.web.plugins.module_utils.controller.archive import RESERVED
-from ansible_collections.plainstack.web.plugins.module_utils.environment import NOT_TEXT, code_point, refused, too_much
+from ansible_collections.plainstack.web.plugins.module_utils.environment import NOT_TEXT, VARIABLE, code_point, refused, too_much
 from ansible_collections.plainstack.web.plugins.module_utils.static import hidden
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,29}[a-z0-9]")
@@ -38,17 +39,19 @@ LONGEST_PATH = 1024  # of a URL
 LONGEST_NAME = 1024  # bytes of a path in the source; with /srv/<app>/releases/<id> before it Linux takes 4096
 LONGEST_COMMAND = 64 * 1024
 MOUNT = re.compile(rf"/|{URL_PREFIX.pattern}")
-BALANCE = re.compile("least_conn|hash|cookie")
-BUILD = re.compile("source|wheels")
 PYTHON = re.compile(r"3\.([0-9]{1,2})(\.[0-9]{1,2})?")
+SYSTEM_PYTHON = re.compile(f"system|{PYTHON.pattern}")
 OLDEST_PYTHON = 10
 LOCKS = ("uv.lock", "pylock.toml", "requirements.txt", "pyproject.toml")
 
-# Each key: type as Ansible names it, whether required, the default (None: see the description), and what it means.
+# Each key: type as Ansible names it, whether required, the default (None: see the description), and what it means. Where there are any: the `pattern` of
+# the whole text, or of each item of a list, the `choices`, the bounds of a number, and for a mapping the pattern of its `keys` and the types of its `values`.
+# The patterns have only what JavaScript's regular expressions mean by the same signs: editors use them, too.
 SPEC: dict[str, dict[str, Any]] = {
     "name": {
         "type": "str",
         "required": True,
+        "pattern": NAME,
         "description": "Name of the app, of its system user, units and directories: lower case, digits and hyphens, 2 to 31 characters; "
         "not beginning with `plainstack`.",
     },
@@ -61,22 +64,26 @@ SPEC: dict[str, dict[str, Any]] = {
     "module": {
         "type": "str",
         "required": True,
+        "pattern": MODULE,
         "description": "What Gunicorn imports, as `package.module:object`.",
     },
     "domains": {
         "type": "list",
         "elements": "str",
         "required": True,
+        "pattern": DOMAIN,
         "description": "Names that the site answers to; all of them are in its certificate.",
     },
     "path": {
         "type": "str",
         "default": "/",
+        "pattern": MOUNT,
         "description": "URL path below which the app answers, such as `/api`, where another app has the rest of its `domains`. The app sees the whole path.",
     },
     "python": {
         "type": "str",
         "default": "system",
+        "pattern": SYSTEM_PYTHON,
         "description": "`system` for Debian's own Python, or a version such as `3.13.1` that uv installs. Quote it.",
     },
     "requirements": {
@@ -88,23 +95,30 @@ SPEC: dict[str, dict[str, Any]] = {
     "build": {
         "type": "str",
         "default": "source",
+        "choices": ["source", "wheels"],
         "description": "`source` builds packages that have no wheel for the server, as the user `plainstack-build`; with `wheels` they are an error, "
         "and no code of a package runs before the app starts.",
     },
     "env": {
         "type": "dict",
         "default": {},
+        "keys": VARIABLE,
+        "values": ["str", "float"],
         "description": "Environment variables of the app: strings or numbers.",
     },
     "secrets": {
         "type": "dict",
         "default": {},
+        "keys": VARIABLE,
+        "values": ["str", "float"],
         "no_log": True,
         "description": "The same for values that must not be seen; encrypt them with Ansible Vault. Any text survives, newlines, quotes and `{{` too.",
     },
     "static": {
         "type": "dict",
         "default": {},
+        "keys": URL_PREFIX,
+        "values": ["str"],
         "description": "URL prefixes that nginx serves from disk, and their directories in the source: `{/static: hello/static}`.",
     },
     "shared": {
@@ -124,6 +138,7 @@ SPEC: dict[str, dict[str, Any]] = {
     "health_path": {
         "type": "str",
         "default": "/",
+        "pattern": URL_PATH,
         "description": "Path that answers 200 to 399 when the app is well; asked of every new release before it gets traffic; 400 to 499 for 5 s is final.",
     },
     "start_timeout": {
@@ -165,6 +180,7 @@ SPEC: dict[str, dict[str, Any]] = {
     "memory_max": {
         "type": "str",
         "default": "80%",
+        "pattern": MEMORY,
         "description": "Most memory of a release's processes together, as systemd's `MemoryMax` takes it: `512M`, `2G`, `80%` or `infinity`.",
     },
     "preload": {
@@ -175,6 +191,7 @@ SPEC: dict[str, dict[str, Any]] = {
     "body_size": {
         "type": "str",
         "default": "10m",
+        "pattern": SIZE,
         "description": "Largest request body, in bytes or with `k` or `m`; nginx answers 413 above it.",
     },
     "migrate": {
@@ -214,6 +231,7 @@ SPEC: dict[str, dict[str, Any]] = {
     "balance": {
         "type": "str",
         "default": "least_conn",
+        "choices": ["least_conn", "hash", "cookie"],
         "description": "How load balancers choose the server: `least_conn` takes the one with the fewest connections, `hash` the same one for a client's "
         "address, `cookie` the same one for a visitor.",
     },
@@ -366,19 +384,20 @@ def _domain_hint(domain: str) -> str:
 
 def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
     problems = []
-    patterns = (
-        ("name", NAME, "must be 2 to 31 lower-case letters, digits and hyphens, beginning with a letter"),
-        ("module", MODULE, "must be 'package.module:object', such as 'wsgi:app'"),
-        ("memory_max", MEMORY, "must be a size for systemd, such as 512M, 2G, 80% or infinity"),
-        ("body_size", SIZE, "must be a number of bytes, or one with k or m, such as 10m"),
-        ("health_path", URL_PATH, "must be a path of the app, such as /healthz"),
-        ("path", MOUNT, "must be / or a path below which the app answers, such as /api"),
-        ("build", BUILD, "must be source or wheels"),
-        ("balance", BALANCE, "must be least_conn, hash or cookie"),
+    rules = (
+        ("name", "must be 2 to 31 lower-case letters, digits and hyphens, beginning with a letter"),
+        ("module", "must be 'package.module:object', such as 'wsgi:app'"),
+        ("memory_max", "must be a size for systemd, such as 512M, 2G, 80% or infinity"),
+        ("body_size", "must be a number of bytes, or one with k or m, such as 10m"),
+        ("health_path", "must be a path of the app, such as /healthz"),
+        ("path", "must be / or a path below which the app answers, such as /api"),
     )
-    for key, pattern, rule in patterns:
-        if not pattern.fullmatch(app[key]) or (key in ("health_path", "path") and len(app[key]) > LONGEST_PATH):
+    for key, rule in rules:
+        if not SPEC[key]["pattern"].fullmatch(app[key]) or (key in ("health_path", "path") and len(app[key]) > LONGEST_PATH):
             problems.append(f"{where}: '{key}' is '{app[key]}'; it {rule}.")
+    for key, choices in ((key, rule["choices"]) for key, rule in SPEC.items() if "choices" in rule):
+        if app[key] not in choices:
+            problems.append(f"{where}: '{key}' is '{app[key]}'; it must be {', '.join(choices[:-1])} or {choices[-1]}.")
     if app["name"].startswith("plainstack"):
         problems.append(f"{where}: 'name' must not begin with 'plainstack': Plainstack's own users and units do.")
     for domain in app["domains"]:
