@@ -26,7 +26,7 @@ def expected(files: list[dict[str, Any]], first: list[str], service: str) -> lis
     """The lines that it prints where every file, the stamp and the service are as wanted."""
     modes = [f"{int(file.get('mode', '0644'), 8):o} 0 0" for file in files]
     sums = [f"{hashlib.sha256(file['content'].encode()).hexdigest()}  {file['dest']}" for file in files]
-    return [*["there" for _ in first], *modes, *sums, *(["active", "enabled"] if service else []), digest(files)]
+    return [*["there" for _file in first], *modes, *sums, *(["active", "enabled"] if service else []), digest(files)]
 
 
 class ActionModule(ActionBase):

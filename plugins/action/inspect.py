@@ -200,7 +200,7 @@ class ActionModule(ActionBase):
             low, high = sorted((told, watches))
             for first, last in ((0, low), (low + 1, high), (high + 1, 65536)):
                 os.closerange(first, last)
-            for _ in range(3):
+            for _stream in range(3):
                 os.open(os.devnull, os.O_RDWR)
             Display().verbosity = 0  # what it shows goes through ansible-playbook, and that way is closed now
             run = Process(playbook)
@@ -219,7 +219,7 @@ class ActionModule(ActionBase):
         """Renew the locks until the run has ended or has not got them; what the worker has said."""
         said = b""
         while True:
-            ready, _, _ = select.select([run.fileno(), *([] if said else [told])], [], [], RENEWAL)
+            ready, _writable, _failed = select.select([run.fileno(), *([] if said else [told])], [], [], RENEWAL)
             if run.fileno() in ready:
                 return said
             if told in ready:

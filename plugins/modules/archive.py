@@ -13,7 +13,7 @@ description:
     version control, caches and what looks like a secret or a database, which a warning names. Virtual environments stay out.
     Submodules and links out of the source are errors.
   - The archives are gone when the run of ansible-playbook ends.
-author: Plainstack contributors
+author: Plainstack contributors (!UNKNOWN)
 options:
   sources:
     description: Directory of each app, by the app's name.

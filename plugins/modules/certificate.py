@@ -14,7 +14,7 @@ description:
   - Before an order, each name is resolved and requested, so that a wrong DNS record does not count against the rate limit of the ACME server.
   - A failure leaves what is there in use, and the other certificates are ordered all the same.
   - One run at a time does so on a host; another one waits.
-author: Plainstack contributors
+author: Plainstack contributors (!UNKNOWN)
 options:
   certificates:
     description: The certificates to obtain.

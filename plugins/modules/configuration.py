@@ -13,7 +13,7 @@ description:
   - One run at a time does so on a host, whichever apps the runs are for; another one waits.
   - Units are loaded again when a file below C(/etc/systemd) changed. The service is enabled, started, and reloaded after
     a change, also when an earlier run was interrupted between writing and reloading; one that runs before its first configuration is restarted.
-author: Plainstack contributors
+author: Plainstack contributors (!UNKNOWN)
 options:
   name:
     description: Name of this set of files; remembers what the service has loaded in C(/var/lib/plainstack).

@@ -9,7 +9,7 @@ short_description: Decide once for all hosts what each has to do
 version_added: "0.1.0"
 description:
   - Takes what M(plainstack.web.inspect) saw on each host. A release has one id everywhere, is migrated for once, and goes live on all servers or on none.
-author: Plainstack contributors
+author: Plainstack contributors (!UNKNOWN)
 options:
   what:
     description:

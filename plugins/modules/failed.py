@@ -9,7 +9,7 @@ short_description: Note what failed and does not end the run
 version_added: "0.1.0"
 description:
   - For a rescue. M(plainstack.web.summary) names what was noted.
-author: Plainstack contributors
+author: Plainstack contributors (!UNKNOWN)
 options:
   what:
     description: What failed.

@@ -9,7 +9,7 @@ short_description: Fetch the releases that the fleet has live
 version_added: "0.1.0"
 description:
   - Contacts only the servers that M(plainstack.web.decide) has chosen, for the other servers to get their releases.
-author: Plainstack contributors
+author: Plainstack contributors (!UNKNOWN)
 options: {}
 attributes:
   check_mode:

@@ -10,7 +10,7 @@ version_added: "0.1.0"
 description:
   - Remembers in C(/var/lib/plainstack/firewall.json) what the kernel lists once the file is loaded, and loads it again where the kernel lists
     something else, such as after C(nft flush ruleset). Counters do not count.
-author: Plainstack contributors
+author: Plainstack contributors (!UNKNOWN)
 options:
   file:
     description: A file for C(nft --file), which replaces its table as a whole.

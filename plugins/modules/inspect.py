@@ -15,7 +15,7 @@ description:
     M(plainstack.web.decide), renews the locks while ansible-playbook runs and releases them when it ends, however it ends. Without a renewal
     a lock ends by itself after 100 seconds.
   - A host that cannot be reached and a missing sudo become errors that say what to do.
-author: Plainstack contributors
+author: Plainstack contributors (!UNKNOWN)
 options:
   memory_mb:
     description: MiB of memory that the host must have.

@@ -11,7 +11,7 @@ description:
   - Inspects the host; changes nothing.
   - Chooses for each site the certificate on the host that covers its names, whichever site it was ordered for. Where no certificate covers all of them,
     each name gets one that covers it.
-author: Plainstack contributors
+author: Plainstack contributors (!UNKNOWN)
 options:
   packages:
     description: Debian packages that must be installed.

@@ -16,7 +16,7 @@ description:
     and its file, as long as what is needed comes from the others.
   - An installation that was cut off is finished first (C(dpkg --configure -a)).
   - needrestart is suspended meanwhile; it would restart services behind the deploy's back.
-author: Plainstack contributors
+author: Plainstack contributors (!UNKNOWN)
 options:
   names:
     description: Packages that must be installed.
@@ -105,7 +105,7 @@ def versions() -> dict[str, str]:
     """The installed packages' versions."""
     listed = run("dpkg-query", "--show", "--showformat=${db:Status-Status} ${Package} ${Version}\\n")[1]
     rows = [line.split() for line in listed.splitlines() if line.startswith("installed ")]
-    return {name: version for _, name, version in rows}
+    return {name: version for _state, name, version in rows}
 
 
 def fresh() -> bool:

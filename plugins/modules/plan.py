@@ -11,7 +11,7 @@ description:
   - Checks what is asked for and the definition of the apps, archives their sources, and works out who balances and who obtains certificates.
   - What the run knows is in private files of its temporary directory, which all of its processes share and which are gone at its end. It is in no
     variable, because it has the secrets.
-author: Plainstack contributors
+author: Plainstack contributors (!UNKNOWN)
 options:
   event:
     description: What the run is for.

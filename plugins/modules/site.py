@@ -9,7 +9,7 @@ short_description: Whether this host's nginx answers for sites
 version_added: "0.1.0"
 description:
   - Probes each site through this host's nginx, whatever its certificate is. Fails where an app is not healthy.
-author: Plainstack contributors
+author: Plainstack contributors (!UNKNOWN)
 options:
   sites:
     description: The sites.

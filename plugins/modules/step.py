@@ -17,7 +17,7 @@ description:
     contacted.
   - A release that fails is stopped, what was live before serves on, and the error shows the app's last log lines. What goes live and
     what fails is noted in C(release.json) and in C(/var/log/plainstack/<app>.log).
-author: Plainstack contributors
+author: Plainstack contributors (!UNKNOWN)
 options:
   step:
     description: What to do.

@@ -9,7 +9,7 @@ short_description: Say at the end of a run what it did
 version_added: "0.1.0"
 description:
   - Fails where a step failed that does not end a run, and says which.
-author: Plainstack contributors
+author: Plainstack contributors (!UNKNOWN)
 options:
   undone:
     description: Whether the rollout was taken back; then it says what failed and what serves now, and fails.

@@ -10,7 +10,7 @@ version_added: "0.1.0"
 description:
   - Has nginx wait as long as the live releases may take, after a deploy or a rollback. On an app server the switch does that by itself.
   - Where nginx has no site of an app, nothing is done.
-author: Plainstack contributors
+author: Plainstack contributors (!UNKNOWN)
 options:
   seconds:
     description: Seconds that a request may take, by the app's name. A load balancer waits 5 s longer.

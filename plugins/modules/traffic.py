@@ -10,7 +10,7 @@ version_added: "0.1.0"
 description:
   - Waits, then reads from nginx's access log how many requests each app has answered meanwhile, how many with an error, and how fast.
   - The action plugin of the same name keeps it for M(plainstack.web.decide), which judges a canary by it.
-author: Plainstack contributors
+author: Plainstack contributors (!UNKNOWN)
 options:
   apps:
     description: Names of the apps.

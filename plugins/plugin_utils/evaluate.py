@@ -23,7 +23,7 @@ def _lost(text: str, private: bool) -> bool:
     """
     jinja = Environment(autoescape=True)
     try:
-        tokens = {kind for _, kind, _ in jinja.lex(text)}
+        tokens = {kind for _line, kind, _text in jinja.lex(text)}
         names = meta.find_undeclared_variables(jinja.parse(text))
     except TemplateSyntaxError:
         return False  # evaluating it fails, too

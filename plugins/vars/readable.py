@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ansible.errors import AnsibleError, AnsibleParserError
-from ansible.parsing.vault import AnsibleVaultError
-from ansible.plugins.vars import BaseVarsPlugin
-from ansible.plugins.vars.host_group_vars import VarsModule as Builtin
-
 DOCUMENTATION = r"""
 name: readable
 version_added: "0.1.0"
 short_description: group_vars and host_vars, with errors that name the file
 description:
   - Does what P(ansible.builtin.host_group_vars#vars) does, in its place. That one says neither in which file nor in which line something is wrong.
-author: Plainstack contributors
+author: Plainstack contributors (!UNKNOWN)
 requirements:
   - C(vars_plugins_enabled = plainstack.web.readable) in C(ansible.cfg).
 options:
@@ -27,6 +20,13 @@ options:
 extends_documentation_fragment:
   - vars_plugin_staging
 """
+
+from typing import Any
+
+from ansible.errors import AnsibleError, AnsibleParserError
+from ansible.parsing.vault import AnsibleVaultError
+from ansible.plugins.vars import BaseVarsPlugin
+from ansible.plugins.vars.host_group_vars import VarsModule as Builtin
 
 
 def told(path: str, error: AnsibleError) -> str:

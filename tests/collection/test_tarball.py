@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-SHIPPED = ["CHANGELOG.md", "LICENSE", "README.md", "docs", "inventories/example", "meta", "playbooks", "plugins", "roles"]
+SHIPPED = ["CHANGELOG.md", "LICENSE", "README.md", "docs", "inventories/example", "meta", "playbooks", "plugins", "roles", "tests/sanity"]
 # Where a user may put a secret, by hand or as the docs say
 PRIVATE = [
     ".env", ".git-credentials", ".vault-password", "vault-password", "hosts.ini", "id_ed25519", "notes.txt", "site.key", "site.pem",

@@ -238,7 +238,7 @@ def _check_gunicorn(plan: Plan, found: Mapping[str, str]) -> list[str]:
 
 def _check_module(plan: Plan, paths: Iterable[str]) -> list[str]:
     """A warning where nothing of the release can be what Gunicorn imports: a project with a src directory that was not installed."""
-    top = str(plan.config.get("module", "")).split(":")[0].split(".")[0]
+    top = str(plan.config.get("module", "")).partition(":")[0].partition(".")[0]
     own = re.compile(rf"(\.venv/lib/python[\d.]+/site-packages/)?{re.escape(top)}(\.py|\..*\.so)?")
     leads_elsewhere = re.compile(r"\.venv/lib/python[\d.]+/site-packages/(?!_virtualenv|distutils-precedence)[^/]+\.pth")
     paths = list(paths)

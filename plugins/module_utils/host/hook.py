@@ -36,8 +36,7 @@ def _execute(words: list[str]) -> tuple[int, str]:
     """Exit code of a command and the end of what it prints, whatever the length of it."""
     kept = b""
     with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        assert process.stdout
-        while more := os.read(process.stdout.fileno(), 65536):
+        while more := os.read(process.stdout.fileno(), 65536):  # type: ignore[union-attr]
             kept = (kept + more)[-LARGEST:]
     return process.returncode, plain(kept.decode("utf-8", "replace").strip())
 

@@ -46,7 +46,7 @@ def holder(paths: Iterable[str] = LOCKS) -> str:
             found = fcntl.fcntl(handle, fcntl.F_GETLK, struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
         finally:
             os.close(handle)
-        kind, _, _, _, process = struct.unpack(FLOCK, found)
+        kind, *_place, process = struct.unpack(FLOCK, found)
         if kind != fcntl.F_UNLCK:
             return f"{program(process)} (process {process})"
     return ""

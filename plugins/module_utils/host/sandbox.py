@@ -150,8 +150,7 @@ def run(app: App, identifier: str, commands: Sequence[Sequence[str]], environmen
         with subprocess.Popen(
             words(app, identifier, commands, file, limit), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         ) as process:
-            assert process.stdout
-            while chunk := process.stdout.read1(SHOWN):  # type: ignore[attr-defined]
+            while chunk := process.stdout.read1(SHOWN):  # type: ignore[union-attr]
                 output = (output + chunk)[-SHOWN:]
         result = systemd.show(unit(app), "Result").get("Result", "")
         if process.returncode and result == "success":

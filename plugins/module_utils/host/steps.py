@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import pwd
 import subprocess
 import tempfile
 import time
@@ -93,8 +94,7 @@ def _build(order: Order, app: App, archive: str, warn: Callable[[str], None]) ->
     user = user_of(app)
     if user is None:
         _make_user(app)
-        user = user_of(app)
-        assert user
+        user = pwd.getpwnam(app.name)
         refusal, _warning = check_owners(app, user.pw_uid, user.pw_gid)
         if refusal:  # nobody could look before there was a user
             raise BuildError(f"{app.name}: {refusal}\n{serving(app)}")
