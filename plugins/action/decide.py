@@ -19,7 +19,7 @@ def orders_of(decision: Mapping[str, Any]) -> list[decide.Order]:
     """The orders as they were decided."""
     found = []
     for order in decision.get("orders", []):
-        known = {key: order[key] for key in ("name", "id", "before", "migrate", "migrated", "reference")}
+        known = {key: order[key] for key in ("name", "id", "before", "migrate", "migrated", "reference", "agreed")}
         found.append(decide.Order(**known, build=frozenset(order["build"]), act=frozenset(order["act"])))
     return found
 

@@ -117,6 +117,7 @@ class ActionModule(ActionBase):
             if step == "start":
                 whole["migrated"] = bool(app["migrate"]) and (order["migrated"] or bool(order["migrate"]))
             if step == "undo":
+                whole["agreed"] = order["agreed"]
                 whole["reason"] = decision.get("reason", "the rollout failed on another server")
             if step in ("migrate", "after_live") and not app[step]:
                 continue

@@ -152,7 +152,10 @@ class App:
         write(self.marker(identifier), json.dumps(story, indent=2, sort_keys=True) + "\n", 0o640, 0, group)
 
     def remove(self, identifier: str) -> None:
-        """Remove all that belongs to a release; first what makes it count as complete, and nothing where that cannot be removed."""
+        """Remove all that belongs to a release; first what makes it count as complete, and nothing where that cannot be removed.
+
+        Its own directory comes last: while that is there, `sweep` goes on where this is interrupted.
+        """
         try:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.marker(identifier))
@@ -161,7 +164,7 @@ class App:
         for kind in ("service", "socket"):
             with contextlib.suppress(OSError):
                 os.unlink(self.unit_file(identifier, kind))
-        for path in (self.release(identifier), os.path.dirname(self.environment(identifier)), f"{self.unit_file(identifier, 'service')}.d"):
+        for path in (os.path.dirname(self.environment(identifier)), f"{self.unit_file(identifier, 'service')}.d", self.release(identifier)):
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -64,7 +64,7 @@ class Fleet:
         world = self.on(host)
         world.left = self.left
         world.renames, world.logged = [], []
-        world.old, world.spare = {world.app.live_id(), world.unconfirmed().get("before", "")}, set()
+        world.old, world.spare = {world.app.live_id(), world.pending().get("before", "")}, set()
         try:
             command(world)
         finally:
@@ -136,6 +136,7 @@ class Fleets(RuleBasedStateMachine):
         self.kinds = dict(zip(SOURCES, chosen, strict=True))
         for world in self.fleet.all.values():
             world.kinds = self.kinds
+        self.whole = False  # whether all servers took part in the last run, and have the same release live
         self.undone_from: dict[str, set[str]] = {}  # by server, what had the traffic before a switch that is not confirmed
 
     def teardown(self) -> None:
@@ -172,6 +173,9 @@ class Fleets(RuleBasedStateMachine):
             # Where nothing was live there is nothing to go back to; what a killed run had begun goes back to what was before that, too
             pending = {host for host in reached if before[host] not in ("", after[host])}
             assert all(after[host] in {before[host], *self.undone_from.get(host, set())} for host in pending), "all or nothing"
+            if len({*before.values()}) == 1 and self.whole:
+                assert len({*after.values()}) == 1, "a fleet of one release stays one"
+        self.whole = outcome in ("done", "killed") and not fleet.down and len({*after.values()}) == 1
         self.undone_from = {host: {world.pending().get("before", "")} - {""} for host, world in fleet.all.items()}
         return outcome
 
@@ -201,6 +205,11 @@ class Fleets(RuleBasedStateMachine):
         if outcome == "killed":
             self.attempt(self.fleet.rollback)
 
+    @rule(source=sources, kind=kinds)
+    def change(self, source: str, kind: str) -> None:
+        """An app behaves otherwise from now on, say because its database does."""
+        self.kinds[source] = kind
+
     @precondition(lambda self: self.fleet.down)
     @rule()
     def come_back(self) -> None:
@@ -221,3 +230,22 @@ Fleets.TestCase.settings = settings(
     max_examples=80, stateful_step_count=15, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
 )
 TestFleets = Fleets.TestCase
+
+
+def test_a_release_that_the_fleet_has_agreed_on_stays_wherever_its_run_was_killed() -> None:
+    """It fails when the command is repeated: one server may have stopped what was before, so the other must not go back either."""
+    ends = []
+    for kill in range(200):
+        machine = Fleets()
+        machine.begin(2, [WELL] * len(SOURCES))
+        deploy_of = machine.fleet.deploy
+        machine.attempt(lambda: deploy_of("a"))  # noqa: B023
+        outcome, before = machine.attempt(lambda: deploy_of("b"), kill), machine.lives()  # noqa: B023
+        machine.kinds["b"] = NGINX
+        if outcome == "killed":
+            assert machine.attempt(lambda: deploy_of("b")) == "undone"  # noqa: B023
+            ends.append(("".join(live[-1] for live in before.values()), "".join(live[-1] for live in machine.lives().values())))
+        machine.teardown()
+        if outcome == "done":
+            break
+    assert {*ends} == {("aa", "aa"), ("ba", "aa"), ("bb", "aa"), ("bb", "bb")}

@@ -127,7 +127,8 @@ class Releases(RuleBasedStateMachine):
             # A kill within a take-back may leave the bad one above the one that had the traffic before and after it
             assert disk[-1] == live
             assert set(disk[disk.index(before) + 1 : -1]) <= marked
-        self.order, self.live, self.bad = disk, live, marked
+        self.order, self.live = disk, live
+        self.bad = {one for one in marked if one in world.confirmed or world.app.story(one).get("verdict") == "bad"}
 
     def undone(self, identifier: str, before: str, came_from: str) -> None:
         """Another server has failed: what had the traffic has it again, and what was given to it is bad."""

@@ -25,7 +25,7 @@ ORDER = {
     "before": {"web1": OLD, "web2": OLD, "web3": NEW},
     "migrate": "web2",
     "migrated": False,
-    "reference": "",
+    "reference": "", "agreed": False,
     "first": "web1",
     "configs": {},
     "revision": "",

@@ -221,7 +221,7 @@ class World:
     def attempt(self, command: Callable[[], None], kill: int | None) -> str:
         """How a command ends that may be killed: done, failed, refused or killed."""
         self.renames, self.logged, self.left = [], [], kill
-        self.old = {self.app.live_id(), self.unconfirmed().get("before", "")}
+        self.old = {self.app.live_id(), self.pending().get("before", "")}
         self.spare = {self.app.live_id()} & self.running() - self.dead
         self.confirm_began = self.clock.now
         try:
@@ -258,7 +258,7 @@ class World:
 
     def step(self, name: str, order: Order, event: str, seconds: float, keep: int) -> None:
         """A step of a run, as the module `step` does it."""
-        whole = {**ORDER, "id": order.id, "event": event, "keep": keep, "timeout": 30, "migrated": order.migrated or bool(order.migrate)}
+        whole = {**ORDER, "id": order.id, "event": event, "keep": keep, "timeout": 30, "migrated": order.migrated or bool(order.migrate), "agreed": order.agreed}
         steps.STEPS[name]({**whole, "confirm_seconds": seconds, "reason": "the rollout failed on another server"}, self.work, False)
 
     def deploy(self, source: str, seconds: float, keep: int, elsewhere: str = "") -> None:

@@ -53,7 +53,8 @@ class Order:
 
     `build` are the servers that do not have the release `id` yet, `act` those on which it is not live yet or not finished; `before` is what each
     has live; `migrate` is the server that runs the migration, empty where none is to; `migrated` whether one has run it
-    already; `reference` the server that the others get the release from, empty where it comes from this machine.
+    already; `reference` the server that the others get the release from, empty where it comes from this machine. `agreed`
+    is whether all servers had confirmed it in an earlier run: some may have stopped what was before, so none goes back.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Order:
     migrate: str = ""
     migrated: bool = False
     reference: str = ""
+    agreed: bool = False
 
 
 def _order(name: str, identifier: str, seen: Mapping[str, Seen]) -> Order:
@@ -75,7 +77,8 @@ def _order(name: str, identifier: str, seen: Mapping[str, Seen]) -> Order:
     # Where it is live, the migration that belongs to it was run, or there was none
     served = any(one.state.live == identifier and one.finished for one in seen.values())
     first = next((host for host in seen if host in act), "")
-    return Order(name, identifier, build, act, before, "" if migrated or served else first, migrated or served)
+    agreed = served or any(one.state.live == identifier and one.stories.get(identifier, {}).get("agreed") for one in seen.values())
+    return Order(name, identifier, build, act, before, "" if migrated or served else first, migrated or served, agreed=agreed)
 
 
 def deploy(name: str, fresh: str, seen: Mapping[str, Seen]) -> Order:

@@ -79,7 +79,7 @@ def _release(app: App, release: state.Release) -> dict[str, Any]:
         "sequence": release.sequence,
         "bad": release.bad,
         "pending": release.pending,
-        "confirmed": bool(story.get("pending", {}).get("confirmed")),
+        "agreed": bool(story.get("pending", {}).get("agreed")),
         "migrated": bool(story.get("migrate")),
         "after_live": story.get("after_live", 0),
         "config": config if isinstance(config, dict) else {},

@@ -290,8 +290,7 @@ def switch(work: Work, identifier: str, event: str, keep: int) -> tuple[bool, st
     if before != identifier:
         _mark(work, identifier, before, event)
         keep_old_files(work, identifier, keep)
-    if before != identifier or not at_boot(app, identifier):
-        systemd.systemctl("enable", "--quiet", app.unit(identifier, "service"), app.unit(identifier, "socket"))
+    if _enable(app, identifier):
         changed = True
     if before != identifier or os.path.realpath(app.live) != app.release(identifier):
         _point(work, identifier)
@@ -354,6 +353,7 @@ def take_back(work: Work, identifier: str, before: str, keep: int, reason: str) 
         work.note(identifier, verdict="bad", reason=reason)
         work.log("failed", identifier, reason=reason)
         return False
+    _enable(app, before)  # an interrupted run may have been about to stop it
     _point(work, before)
     number = state.next_sequence(look(app))
     # It had traffic: its static files stay reachable, and the one that serves comes after it again
@@ -369,7 +369,7 @@ def take_back(work: Work, identifier: str, before: str, keep: int, reason: str) 
 def undo(work: Work, identifier: str, before: str, keep: int, reason: str) -> bool:
     """Undo what a rollout did with a release on this host, because it failed on another one; whether something changed.
 
-    :param before: what `switch` returned on this host, empty where it did not come to that.
+    :param before: the release to go back to, empty where the traffic is to stay.
     """
     app = work.app
     if identifier != app.live_id():
@@ -378,7 +378,6 @@ def undo(work: Work, identifier: str, before: str, keep: int, reason: str) -> bo
         discard(app, identifier)
         follow(work, app.live_id())
         return True
-    before = before or app.story(identifier).get("pending", {}).get("before", "")
     return bool(before) and take_back(work, identifier, before, keep, reason)
 
 
@@ -393,6 +392,14 @@ def _enabled(app: App, identifier: str) -> tuple[str, str]:
 def at_boot(app: App, identifier: str) -> bool:
     """Whether systemd starts an instance at boot."""
     return all(map(os.path.lexists, _enabled(app, identifier)))
+
+
+def _enable(app: App, identifier: str) -> bool:
+    """Have systemd start an instance at boot; whether it did not."""
+    if at_boot(app, identifier):
+        return False
+    systemd.systemctl("enable", "--quiet", app.unit(identifier, "service"), app.unit(identifier, "socket"))
+    return True
 
 
 def _disable(app: App, *identifiers: str) -> None:

@@ -207,11 +207,14 @@ def confirm(order: Order, work: Work, check: bool) -> dict[str, Any]:
 
 
 def agree(order: Order, work: Work, check: bool) -> dict[str, Any]:
-    """Note that all servers have confirmed: from now on nobody goes back by itself."""
+    """Note that all servers have confirmed: from now on nobody goes back, by itself or because a repeated run fails elsewhere."""
+    app, identifier = work.app, order["id"]
     if not check:
-        _still(work.app, order["id"])
-        noted = recall(work.app, work.run, order["id"])
-        remember(work.app, work.run, order["id"], **{key: noted[key] for key in ("before", "uptime") if key in noted}, agreed=True)
+        _still(app, identifier)
+        noted = recall(app, work.run, identifier)
+        remember(app, work.run, identifier, **{key: noted[key] for key in ("before", "uptime") if key in noted}, agreed=True)
+        if pending := app.story(identifier).get("pending"):
+            work.note(identifier, pending={**pending, "agreed": True})
     return {"changed": False}
 
 
@@ -221,6 +224,9 @@ def undo(order: Order, work: Work, check: bool) -> dict[str, Any]:
     if check:
         return {"changed": False}
     before = recall(app, work.run, identifier).get("before", "")
+    pending = app.story(identifier).get("pending", {})
+    if not before and not (order.get("agreed") and pending.get("confirmed")):  # an earlier run was interrupted
+        before = pending.get("before", "")
     changed = instance.undo(work, identifier, before, order["keep"], order["reason"])
     if before and app.live_id() == identifier:
         raise InstanceError(f"{app.name}: {identifier} stays live: {before}, which was before it, does not run any more.\nNext: deploy a good release.")
