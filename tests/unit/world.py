@@ -258,7 +258,15 @@ class World:
 
     def step(self, name: str, order: Order, event: str, seconds: float, keep: int) -> None:
         """A step of a run, as the module `step` does it."""
-        whole = {**ORDER, "id": order.id, "event": event, "keep": keep, "timeout": 30, "migrated": order.migrated or bool(order.migrate), "agreed": order.agreed}
+        whole = {
+            **ORDER,
+            "id": order.id,
+            "event": event,
+            "keep": keep,
+            "timeout": 30,
+            "migrated": order.migrated or bool(order.migrate),
+            "agreed": order.agreed,
+        }
         steps.STEPS[name]({**whole, "confirm_seconds": seconds, "reason": "the rollout failed on another server"}, self.work, False)
 
     def deploy(self, source: str, seconds: float, keep: int, elsewhere: str = "") -> None:
