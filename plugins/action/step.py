@@ -26,6 +26,8 @@ INLINE = 256 * 1024  # bytes of an archive that goes along with the orders; a la
 TEMPLATES = Path(__file__).parents[2] / "roles" / "gunicorn" / "templates"
 # Failures of these do not keep the other steps from being done: they are shown, and the end of the run fails with their names
 GO_ON = ("undo", "retire", "after_live")
+# What is done along with a step, in the same round trip, where there is one server alone: no other one has to be waited for
+ALONG = {"migrate": ("start",), "switch": ("confirm", "retire")}
 
 
 class OrderError(Exception):
@@ -60,16 +62,24 @@ class ActionModule(ActionBase):
         host, step, given = variables["inventory_hostname"], self._task.args["step"], self._task.args
         known = {} if given.get("apps") else run_files.of_host(host)
         try:
-            orders = self._given_orders(step) if given.get("apps") else self._orders(host, step, known)
+            orders = {step: self._given_orders(step) if given.get("apps") else self._orders(host, step, known)}
+            if given.get("only") is not None:
+                orders = {step: [order for order in orders[step] if order["name"] in given["only"]]}
+            elif known and orders[step] and len(run_files.load(run_files.DECISION)["servers"]) == 1:
+                orders.update({other: self._orders(host, other, known) for other in ALONG.get(step, ())})
         except (OrderError, AdoptError) as error:
             return {"failed": True, "msg": str(error)}
-        if given.get("only") is not None:
-            orders = [order for order in orders if order["name"] in given["only"]]
-        if not orders:
+        if not orders[step]:
             return {"changed": False, "apps": {}}
+        if step == "switch" and not self._task.check_mode and host == variables["ansible_play_hosts"][0]:
+            # Where the connection is lost from here on nothing more can be said, so it is said now
+            going_live = ", ".join(f"{order['name']}: {order['id']}" for order in orders[step])
+            fleet = len(variables["ansible_play_hosts"]) > 1
+            then = "goes back by itself within a minute, until all have confirmed" if fleet else "has this live, unless it says otherwise below"
+            Display().display(f"{going_live}\nA server whose connection is lost from here on {then}. The same command again finishes the job.")
         token = known.get("token", "")
         try:
-            self._send_archives(orders)
+            self._send_archives(orders[step])
             arguments = {"step": step, "orders": encode(json.dumps(orders)), "run": token}
             result: dict[str, Any] = self._execute_module("plainstack.web.step", arguments, task_vars=variables)
         finally:
@@ -77,21 +87,22 @@ class ActionModule(ActionBase):
                 self._remove_tmp_path(self._connection._shell.tmpdir)
         if not self._task.check_mode and not result.get("failed"):
             renewed(token)
-        if known:
-            did = {**known.get("did", {}), step: {**known.get("did", {}).get(step, {}), **result.get("apps", {})}}
-            left = [f"{step} of {name}: {done['failed'].splitlines()[0]}" for name, done in result.get("apps", {}).items() if "failed" in done]
-            if step in GO_ON and left:
-                Display().error(f"{host}: {result['msg']}", wrap_text=False)
-                result = {"changed": result["changed"], "apps": result["apps"]}
-                run_files.note(host, did=did, left=[*known.get("left", []), *left])
-            else:
-                run_files.note(host, did=did)
-        if step == "switch" and not self._task.check_mode and host == variables["ansible_play_hosts"][0] and not result.get("failed"):
-            # Where the connection is lost from here on nothing more can be said, so it is said now
-            live = ", ".join(f"{name}: {done['id']}" for name, done in result["apps"].items())
-            fleet = len(variables["ansible_play_hosts"]) > 1
-            then = "goes back by itself within a minute, until all have confirmed" if fleet else "has this live, unless it says otherwise below"
-            Display().display(f"{live}\nA server whose connection is lost from here on {then}. The same command again finishes the job.")
+        return self._note(host, step, known, result) if known else result
+
+    @staticmethod
+    def _note(host: str, step: str, known: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+        """Keep what was done; the result, without a failure that ends nothing."""
+        did, left, ends = {**known.get("did", {})}, list(known.get("left", [])), False
+        done = {step: result.get("apps", {}), **result.get("along", {})}
+        for name, apps in done.items():
+            did[name] = {**did.get(name, {}), **apps}
+            failed = {app: one["failed"] for app, one in apps.items() if "failed" in one}
+            ends = ends or bool(failed and name not in GO_ON)
+            left += [f"{name} of {app}: {why.splitlines()[0]}" for app, why in failed.items() if name in GO_ON]
+        run_files.note(host, did=did, left=left)
+        if result.get("failed") and not ends and left != known.get("left", []):
+            Display().error(f"{host}: {result['msg']}", wrap_text=False)
+            return {key: value for key, value in result.items() if key not in ("failed", "msg")}
         return result
 
     def _orders(self, host: str, step: str, known: dict[str, Any]) -> list[dict[str, Any]]:
@@ -134,8 +145,8 @@ class ActionModule(ActionBase):
             release: dict[str, Any] = next((one for one in seen["releases"] if one["id"] == order["id"]), {})
             done = host not in order["act"] and release.get("after_live", 0) == release.get("sequence", -1)
             return bool(host == order["first"] and not done)
-        if step == "switch" and known["did"].get("switch", {}).get(order["name"], {}).get("id") == order["id"]:
-            return False  # an app that is new here was switched before nginx was set up
+        if step != "undo" and order["name"] in known["did"].get(step, {}):
+            return False  # along with an earlier step; or an app that is new here, which was switched before nginx was set up
         return host in order["act"]
 
     def _given_orders(self, step: str) -> list[dict[str, Any]]:

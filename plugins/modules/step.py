@@ -45,7 +45,7 @@ options:
     type: bool
     default: true
   orders:
-    description: The apps with all that the step needs, encoded; set by the action plugin.
+    description: The apps with all that the step needs, by the step, encoded; also of the steps that are done along with it. Set by the action plugin.
     type: str
     default: ""
   run:
@@ -85,6 +85,10 @@ apps:
       C(output) with hooks.
   returned: always
   type: dict
+along:
+  description: The same for each step that was done along with it, where one server alone has the release.
+  returned: always
+  type: dict
 """
 
 from typing import Any
@@ -110,31 +114,33 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    do = STEPS[given["step"]]
-    done: dict[str, dict[str, Any]] = {}
+    done: dict[str, dict[str, dict[str, Any]]] = {}
     failures: list[str] = []
 
     def warn(text: str) -> None:
         module.warn(plain(text))  # names of files may be the app's or a package's
 
-    for order in orders(given["orders"]):
+    for name, order in ((name, order) for name, listed in orders(given["orders"]).items() for order in listed):
+        apps = done.setdefault(name, {})
         try:
             if module.check_mode:
-                found = do(order, work_of(order, None, warn), True)
+                found = STEPS[name](order, work_of(order, None, warn), True)
             else:
                 with step(App(order["name"]), given["run"]) as run:
-                    found = do(order, work_of(order, run, warn), False)
+                    found = STEPS[name](order, work_of(order, run, warn), False)
         except FAILURES as error:
             failures.append(plain(str(error)))
-            done[order["name"]] = {"id": order["id"], "changed": True, "failed": failures[-1]}
-            if given["step"] in ("undo", "retire", "after_live"):  # the other apps' is done all the same
+            apps[order["name"]] = {"id": order["id"], "changed": True, "failed": failures[-1]}
+            if name in ("undo", "retire", "after_live"):  # the other apps' is done all the same
                 continue
             break
-        done[order["name"]] = {"id": order["id"], **found}
+        apps[order["name"]] = {"id": order["id"], **found}
+    every = [one for apps in done.values() for one in apps.values()]
     result: dict[str, Any] = {
-        "changed": any(one["changed"] for one in done.values()),
-        "diff": [part for one in done.values() for part in one.pop("diff", [])],
-        "apps": done,
+        "changed": any(one["changed"] for one in every),
+        "diff": [part for one in every for part in one.pop("diff", [])],
+        "apps": done.pop(given["step"], {}),
+        "along": done,
     }
     if failures:
         module.fail_json(msg="\n".join(failures), **result)

@@ -154,3 +154,9 @@ def test_roles_take_an_app_and_refuse_a_misspelt_key(role: str, own: dict[str, A
     assert f"missing required arguments: {next(iter(own))}" in message
     [message] = role_problems(role, {**app, "balance": "sticky"})
     assert "least_conn, hash, cookie" in message
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "roles").glob("*/meta/argument_specs.yml")), ids=lambda path: path.parts[-3])
+def test_ansible_finds_no_template_in_the_options_of_a_role(path: Path) -> None:
+    """It evaluates the whole file when the role runs, descriptions too."""
+    assert "{{" not in path.read_text(encoding="utf-8")

@@ -53,8 +53,9 @@ def action(tmp_path: Path, sent: Sent, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def module(_name: str, given: dict[str, Any], **_named: Any) -> dict[str, Any]:
         orders = json.loads(decode(given["orders"]))
-        sent.append({"step": given["step"], "run": given["run"], "orders": orders})
-        return {"changed": True, "apps": {order["name"]: {"id": order["id"], "changed": True} for order in orders}, **task.answer}
+        sent.append({"step": given["step"], "run": given["run"], "steps": [*orders], "orders": orders[given["step"]]})
+        done = {name: {order["name"]: {"id": order["id"], "changed": True} for order in listed} for name, listed in orders.items()}
+        return {"changed": True, "apps": done.pop(given["step"]), "along": done, **task.answer}
 
     task._execute_module = module
     task._make_tmp_path = lambda: "/tmp/x"
@@ -153,6 +154,37 @@ def test_what_fails_and_ends_nothing(run: Any, action: Any, capsys: pytest.Captu
     assert "failed" not in result
     assert run_files.of_host("web1")["left"] == [f"{name} of hello: {name}: it cannot"]
     assert f"web1: {said}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "along"), [("stage", []), ("migrate", ["start"]), ("start", []), ("switch", ["confirm", "retire"])])
+def test_what_is_done_along_with_a_step_on_a_server_of_its_own(run: Any, sent: Sent, name: str, along: list[str]) -> None:
+    """And then not once more; where other servers have to be waited for, each step is one of its own."""
+    run(name, "web2")
+    run_files.save(run_files.DECISION, {"orders": [ORDER], "canaries": [], "servers": ["web2"]})
+    run_files.note("web2", did={})
+    run(name, "web2")
+    assert [call["steps"] for call in sent] == [[name], [name, *along]]
+    for other in along:
+        assert run(other, "web2") == {"changed": False, "apps": {}}
+    assert {*run_files.of_host("web2")["did"]} == {name, *along}
+
+
+def test_an_app_that_is_new_is_switched_before_there_is_a_site(run: Any, sent: Sent) -> None:
+    """And confirmed once there is."""
+    run_files.save(run_files.DECISION, {"orders": [ORDER], "canaries": [], "servers": ["web1"]})
+    run("switch", "web1", only=["hello"])
+    run("switch", "web1")
+    run("confirm", "web1")
+    assert [call["steps"] for call in sent] == [["switch"], ["confirm"]]
+
+
+@pytest.mark.parametrize(("name", "ends"), [("confirm", True), ("retire", False)])
+def test_what_fails_along_with_a_step(run: Any, action: Any, name: str, ends: bool) -> None:
+    run_files.save(run_files.DECISION, {"orders": [ORDER], "canaries": [], "servers": ["web1"]})
+    failed = {name: {"hello": {"id": NEW, "changed": True, "failed": "it cannot"}}}
+    action.answer = {"failed": True, "msg": "it cannot", "along": failed}
+    assert run("switch", "web1").get("failed", False) == ends
+    assert run_files.of_host("web1")["left"] == ([] if ends else ["retire of hello: it cannot"])
 
 
 @pytest.mark.parametrize(("failed", "check_mode", "noted"), [(False, False, True), (True, False, False), (False, True, False)])

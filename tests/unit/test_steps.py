@@ -4,7 +4,7 @@ import json
 import os
 import pwd
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +60,8 @@ def call(app: LocalApp, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     for module in (step, steps):
         monkeypatch.setattr(module, "App", lambda _name: app)
 
-    def run_module(name: str, *orders: dict[str, Any], check: bool = False, token: str = "") -> dict[str, Any]:
-        whole = [{**ORDER, **order} for order in orders]
+    def run_module(name: str, *orders: dict[str, Any], check: bool = False, token: str = "", along: Sequence[str] = ()) -> dict[str, Any]:
+        whole = dict.fromkeys([name, *along], [{**ORDER, **order} for order in orders])
         arguments = {"step": name, "orders": encode(json.dumps(whole)), "run": token, "_ansible_check_mode": check, "_ansible_diff": True}
         with patch_module_args(arguments), pytest.raises(SystemExit):
             step.main()
@@ -143,6 +143,27 @@ def test_what_fails_for_one_app_is_done_for_the_others(call: Run, monkeypatch: p
     result = call(name, {"id": NEW}, {"id": NEW, "name": "other"})
     assert (result["failed"], result["msg"], asked) == (True, "hello: it cannot be", ["hello", "other"])
     assert result["apps"]["other"] == {"id": NEW, "changed": True}
+
+
+@pytest.mark.parametrize(("failing", "came_to"), [("", ["switch", "confirm", "retire"]), ("switch", ["switch"]), ("confirm", ["switch", "confirm"])])
+def test_steps_that_are_done_along_with_one(call: Run, monkeypatch: pytest.MonkeyPatch, failing: str, came_to: list[str]) -> None:
+    """Each for all apps before the next; one that fails ends it, and what was done until then is said."""
+
+    def do(name: str) -> Any:
+        def step_of(_order: dict[str, Any], _work: Any, _check: bool) -> dict[str, Any]:
+            if name == failing:
+                raise InstanceError(f"{name}: it cannot be")
+            return {"changed": True}
+
+        return step_of
+
+    for name in ("switch", "confirm", "retire"):
+        monkeypatch.setitem(steps.STEPS, name, do(name))
+    result = call("switch", {"id": NEW}, {"id": NEW, "name": "other"}, along=["confirm", "retire"])
+    assert ["switch", *result["along"]] == came_to
+    assert result.get("failed", False) == bool(failing)
+    both = {"hello", "other"}
+    assert all({*apps} == both for apps in [result["apps"], *result["along"].values()][: len(came_to) - bool(failing)])
 
 
 @pytest.mark.usefixtures("own")

@@ -173,7 +173,8 @@ def scale(name: str, seen: Mapping[str, Seen]) -> Order:
     good = {}
     for host, one in _agreed(seen).items():
         live = one.state.get(one.state.live)
-        if live and not live.bad and one.stories.get(live.id, {}).get("verdict") == "good" and not live.pending:
+        story = one.stories.get(live.id, {}) if live else {}
+        if live and not live.bad and story.get("verdict") == "good" and (not live.pending or story.get("agreed")):
             good[host] = one
     if not good:
         raise DecisionError(f"{name}: no server has a confirmed release that others could get. Nothing was touched.\nNext: ansible-playbook deploy.yml")

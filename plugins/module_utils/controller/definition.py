@@ -112,7 +112,7 @@ SPEC: dict[str, dict[str, Any]] = {
         "keys": VARIABLE,
         "values": ["str", "float"],
         "no_log": True,
-        "description": "The same for values that must not be seen; encrypt them with Ansible Vault. Any text survives, newlines, quotes and `{{` too.",
+        "description": "The same for values that must not be seen; encrypt them with Ansible Vault. Any text survives, newlines, quotes and double braces too.",
     },
     "static": {
         "type": "dict",

@@ -266,7 +266,7 @@ def _hook(name: str, order: Order, work: Work, check: bool) -> dict[str, Any]:
         return {"changed": not _done(app, identifier, name)}
     if name == "after_live" and app.story(identifier).get("event") == "rollback":
         # Where this ends here, the same command again must not go one further back
-        work.note(identifier, pending={"event": "rollback", "before": "", "confirmed": True})
+        work.note(identifier, pending={"event": "rollback", "before": "", "confirmed": True, "agreed": True})
     try:
         output = hooks.run(app, identifier, name, order[name], order["hook_timeout"])
     except InstanceError as error:
@@ -304,7 +304,7 @@ STEPS: dict[str, Callable[[Order, Work, bool], dict[str, Any]]] = {
 }
 
 
-def orders(text: str) -> list[Order]:
-    """What the controller has encoded."""
-    found: list[Order] = json.loads(decode(text) or "[]")
+def orders(text: str) -> dict[str, list[Order]]:
+    """What the controller has encoded: the apps of each step."""
+    found: dict[str, list[Order]] = json.loads(decode(text) or "{}")
     return found
