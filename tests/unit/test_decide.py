@@ -162,6 +162,10 @@ def test_scale_does_not_spread_what_was_undone() -> None:
     assert (order.id, order.reference, order.act) == (OLD, "a", {"lost"})
 
 
+def test_scale_takes_what_was_agreed_on_though_its_hook_has_failed() -> None:
+    assert scale("hello", {"a": seen(OLD, {"id": OLD, "pending": "rollback", "agreed": True})}).id == OLD
+
+
 @pytest.mark.parametrize(
     ("fleet", "message"),
     [

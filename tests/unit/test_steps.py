@@ -61,7 +61,7 @@ def call(app: LocalApp, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         monkeypatch.setattr(module, "App", lambda _name: app)
 
     def run_module(name: str, *orders: dict[str, Any], check: bool = False, token: str = "", along: Sequence[str] = ()) -> dict[str, Any]:
-        whole = dict.fromkeys([name, *along], [{**ORDER, **order} for order in orders])
+        whole = {key: [{**ORDER, **order} for order in orders] for key in (name, *along)}
         arguments = {"step": name, "orders": encode(json.dumps(whole)), "run": token, "_ansible_check_mode": check, "_ansible_diff": True}
         with patch_module_args(arguments), pytest.raises(SystemExit):
             step.main()
