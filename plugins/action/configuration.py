@@ -1,4 +1,4 @@
-"""Compare a service's files with one quick command; run the module only where something differs.
+"""Compare a service's files with what the run has seen, or with one quick command; run the module only where something differs.
 
 A module costs some 0.4 s a host before it does anything, and most runs change nothing.
 """
@@ -11,7 +11,8 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.plainstack.web.plugins.module_utils.look import answer, framed
-from ansible_collections.plainstack.web.plugins.module_utils.stamp import STAMPS, digest
+from ansible_collections.plainstack.web.plugins.module_utils.stamp import STAMPS, text
+from ansible_collections.plainstack.web.plugins.plugin_utils import run as run_files
 
 
 def look(paths: list[str], first: list[str], stamp: str, service: str) -> str:
@@ -22,11 +23,11 @@ def look(paths: list[str], first: list[str], stamp: str, service: str) -> str:
     return f"{there}stat -L -c '%a %u %g' -- {quoted}; sha256sum -- {quoted}; {state}cat -- {shlex.quote(stamp)}"
 
 
-def expected(files: list[dict[str, Any]], first: list[str], service: str) -> list[str]:
+def expected(files: list[dict[str, Any]], first: list[dict[str, Any]], service: str) -> list[str]:
     """The lines that it prints where every file, the stamp and the service are as wanted."""
     modes = [f"{int(file.get('mode', '0644'), 8):o} 0 0" for file in files]
     sums = [f"{hashlib.sha256(file['content'].encode()).hexdigest()}  {file['dest']}" for file in files]
-    return [*["there" for _file in first], *modes, *sums, *(["active", "enabled"] if service else []), digest(files)]
+    return [*["there" for _file in first], *modes, *sums, *(["active", "enabled"] if service else []), text(files, first, service)]
 
 
 class ActionModule(ActionBase):
@@ -46,8 +47,12 @@ class ActionModule(ActionBase):
         arguments["secret_files"] = [self._with_content(file) for file in arguments.get("secret_files", [])]
         files = [*arguments.get("files", []), *arguments["secret_files"]]
         service = arguments.get("service", "")
-        first = [file["dest"] for file in arguments.get("first_files", [])]
-        command = look([file["dest"] for file in files], first, f"{STAMPS}/{arguments['name']}", service)
-        if answer(self._low_level_execute_command(framed(command))["stdout"]) == expected(files, first, service):
+        first, host = arguments.get("first_files", []), (task_vars or {}).get("inventory_hostname", "")
+        found = run_files.seen(host, "configurations", arguments["name"])
+        if found is None:
+            command = look([file["dest"] for file in files], [file["dest"] for file in first], f"{STAMPS}/{arguments['name']}", service)
+            found = answer(self._low_level_execute_command(framed(command))["stdout"])
+        if found == expected(files, first, service):
             return {"changed": False, "written": []}
+        run_files.forget(host)
         return self._execute_module("plainstack.web.configuration", arguments, task_vars=task_vars)

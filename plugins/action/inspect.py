@@ -27,6 +27,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.layout import App
 from ansible_collections.plainstack.web.plugins.module_utils.version import VERSION
 from ansible_collections.plainstack.web.plugins.plugin_utils import run as run_files
 from ansible_collections.plainstack.web.plugins.plugin_utils.definition import UnfitDefinitionError, definition
+from ansible_collections.plainstack.web.plugins.plugin_utils.looks import options
 
 SUDO = re.compile(r"sudo|become|not in the sudoers|password is required", re.IGNORECASE)
 SLOW = "waiting for privilege escalation prompt"  # it was reached, and its sudo took longer than Ansible waits
@@ -60,9 +61,12 @@ class ActionModule(ActionBase):
         except UnfitDefinitionError as error:
             return self._failed(str(error))
         wiring_of_host = wiring.of_host(host, apps, plan["apps"], plan)
+        looks = options(self, variables, {"plainstack": wiring_of_host, **({} if server else {"nginx_sites": wiring_of_host["sites"], "nginx_balancers": []})})
+        if wiring_of_host["issuer"] != host or (server and plan["balancers"]):
+            looks.pop("certificate", None)
         # Not for the module: to hide a value such as 0 Ansible would take it out of all that the module says
         given = {key: value for key, value in self._task.args.items() if key != "build_environment"}
-        arguments = {**given, **self._arguments(plan, apps, server), "acme": bool(wiring_of_host["others"])}
+        arguments = {**given, **self._arguments(plan, apps, server), "acme": bool(wiring_of_host["others"]), "looks": looks}
         result = self._inspect(variables, plan, arguments, host, [*plan["apps"]] if server else [])
         if result.get("failed"):
             return result
@@ -78,11 +82,15 @@ class ActionModule(ActionBase):
             did=known.get("did", {}),
             left=known.get("left", []),
             token=result.pop("token", ""),
+            looks=result.pop("looks", {}),
+            configurations=result.pop("configurations", {}),
             build_environment=self._task.args.get("build_environment") or {},
         )
         answered = result.pop("answers", {})
         answering = [site for site in arguments["sites"] if answered.get(site["name"])]
-        return {**result, "group": group, **wiring_of_host, "answering": answering, **self._probes(apps, seen)}
+        there = result.pop("pythons", [])
+        missing = [version for version in wiring_of_host["python_versions"] if not any(f"{one}.".startswith(f"{version}.") for one in there)]
+        return {**result, "group": group, **wiring_of_host, "python_versions": missing, "answering": answering, **self._probes(apps, seen)}
 
     @staticmethod
     def _probes(apps: list[dict[str, Any]], seen: dict[str, Any]) -> dict[str, Any]:

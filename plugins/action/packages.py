@@ -7,6 +7,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.plainstack.web.plugins.plugin_utils.run import forget
 
 LOCK_TIMEOUT = 300  # seconds
 
@@ -27,6 +28,8 @@ class ActionModule(ActionBase):
             result: dict[str, Any] = self._execute_module("plainstack.web.packages", arguments, task_vars=task_vars)
             by = result.get("held_by", "")
             if not by:
+                if result.get("changed"):
+                    forget(host)
                 return result
             if not left:
                 return {

@@ -104,29 +104,10 @@ foreign:
 """
 
 import contextlib
-import os
-import time
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.plainstack.web.plugins.module_utils.host.acme import (
-    PACKAGE,
-    Account,
-    AcmeError,
-    Wanted,
-    concern,
-    foreign_certbot,
-    lineages,
-    obtain,
-    place,
-    set_renewal,
-)
 from ansible_collections.plainstack.web.plugins.module_utils.host.lock import LockError, shared
-
-
-def wanted_of(items: list[dict[str, Any]]) -> list[Wanted]:
-    """As the functions take them."""
-    return [Wanted(item["name"], tuple(item["domains"])) for item in items]
+from ansible_collections.plainstack.web.plugins.module_utils.host.renewal import settle
 
 
 def main() -> None:
@@ -144,52 +125,13 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    given = module.params
     alone = contextlib.ExitStack()
     try:
         if not module.check_mode:
             alone.enter_context(shared("certificates"))  # of the host, whichever apps the runs are for; until this module ends
     except LockError as error:
         module.fail_json(msg=f"{error}.")
-    account = Account(given["server"], given["email"], given["webroot"], given["ca"])
-    now = time.time()
-    certificates = wanted_of(given["certificates"])
-    others = [other for other in wanted_of(given["others"]) if other not in certificates]
-    everything = [*certificates, *others]
-    held = lineages()
-    obtained, adjusted, failed = [], [], []
-    # Those first that take nothing from others, which may free a name for the next
-    for wanted in sorted(certificates, key=lambda one: place(one, everything, held, account, now).lineage != one.name):
-        found = place(wanted, everything, held, account, now)
-        if not found.reason:
-            continue
-        obtained.append(wanted.name)
-        if module.check_mode:
-            continue
-        try:
-            obtain(wanted, found.lineage, account, given["self_check"])
-        except AcmeError as error:
-            failed.append(f"{wanted.name}: a certificate for {', '.join(wanted.domains)} must be ordered: {found.reason}.\n{error}")
-        held = lineages()
-    places = {wanted: place(wanted, everything, held, account, now) for wanted in everything}
-    for wanted, found in places.items():
-        if wanted.name not in obtained and (note := concern(wanted, found, held, now)):
-            module.warn(note)
-    used = {found.lineage for found in places.values()}
-    # As long as an order is to come, another lineage may stand in for it
-    retire = given["retire"] and not any(found.reason for found in places.values())
-    for lineage in held.values():
-        unused = retire and lineage.name not in used and lineage.renewal.webroot == account.webroot
-        if (lineage.name in used or unused) and set_renewal(lineage, enabled=not unused, dry_run=module.check_mode):
-            adjusted.append(lineage.name)
-    result: dict[str, Any] = {
-        "changed": bool(obtained or adjusted),
-        "obtained": obtained,
-        "adjusted": adjusted,
-        "lineages": sorted(used),
-        "installed": os.path.exists(PACKAGE),
-        "foreign": foreign_certbot(),
-    }
+    result, failed = settle(module.params, module.check_mode, module.warn)
     if failed:
         module.fail_json(msg="\n".join([*failed, "The apps are live, and each name is served with the best certificate on the host."]), **result)
     module.exit_json(**result)

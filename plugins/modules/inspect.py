@@ -72,6 +72,11 @@ options:
     type: list
     elements: dict
     default: []
+  looks:
+    description: What the roles will look at, as the options of M(plainstack.web.nginx_info), M(plainstack.web.certificate) and
+      M(plainstack.web.firewall) by the name of the module. Set by the action plugin, which keeps what was seen for them.
+    type: dict
+    default: {}
   holder:
     description: Who takes the locks (C(token), C(by), C(origin), C(what), C(since)); set by the action plugin.
     type: dict
@@ -105,7 +110,7 @@ names:
   type: list
   elements: str
 python_versions:
-  description: The versions of Python that uv has to install for them.
+  description: The versions of Python that uv has yet to install for them.
   returned: success
   type: list
   elements: str
@@ -159,6 +164,14 @@ renews:
   description: Whether certbot on the host goes on renewing a certificate that it has by webroot.
   returned: success
   type: bool
+uv:
+  description: What uv says of its version; empty where it is not there.
+  returned: success
+  type: str
+nft:
+  description: Whether nftables is installed.
+  returned: success
+  type: bool
 locked:
   description: That another run has locked an app.
   returned: failure
@@ -178,6 +191,7 @@ disk_mb:
 """
 
 import contextlib
+import glob
 import json
 import os
 import shutil
@@ -188,7 +202,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.plainstack.web.plugins.module_utils.environment import decode
-from ansible_collections.plainstack.web.plugins.module_utils.host import interpreter, memory
+from ansible_collections.plainstack.web.plugins.module_utils.host import configuration, interpreter, memory, renewal, rules, webserver
 from ansible_collections.plainstack.web.plugins.module_utils.host.acme import foreign_certbot, renews
 from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health, ask_nginx
 from ansible_collections.plainstack.web.plugins.module_utils.host.inspect import going_back, inspect, obstacles
@@ -199,6 +213,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.host.preflight impo
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, apps, read
 from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
+UV, PYTHONS = "/opt/plainstack/uv/bin/uv", "/opt/plainstack/python"
 PATIENCE = 10  # seconds until a site must have answered
 
 
@@ -258,6 +273,29 @@ def answers(sites: list[dict[str, str]]) -> dict[str, bool]:
     return {site["name"]: not ask_nginx(Health(site["path"], site["host"], PATIENCE), PATIENCE) for site in sites}
 
 
+def look(looks: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What the roles would see."""
+    found = {}
+    for name, options in looks.items():
+        warnings: list[str] = []
+        if name == "nginx_info":
+            result = webserver.inspect(options, warnings.append)
+        elif name == "certificate":
+            result = renewal.settle(options, True, warnings.append)[0]
+        elif os.path.exists(options["file"]):
+            result = {"changed": rules.load(options["file"], options["table"], True)}
+        else:
+            continue
+        found[name] = {"options": options, "result": result, "warnings": warnings}
+    return found
+
+
+def pythons() -> list[str]:
+    """The versions of Python that uv has installed."""
+    found = [path.split("/")[-3] for path in glob.glob(f"{PYTHONS}/cpython-*/bin/python3")]
+    return sorted({name.split("-")[1] for name in found})
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -274,6 +312,7 @@ def main() -> None:
             "acme": {"type": "bool", "default": False},
             "apps": {"type": "str", "default": "", "no_log": True},
             "sites": {"type": "list", "elements": "dict", "default": []},
+            "looks": {"type": "dict", "default": {}},
             "holder": {"type": "dict"},
             "now": {"type": "float"},
         },
@@ -319,6 +358,11 @@ def main() -> None:
         renews=renews(),
         apps=seen,
         answers=answers(given["sites"]),
+        uv=configuration.run([UV, "--version"])[1] if os.path.exists(UV) else "",
+        pythons=pythons(),
+        nft=os.path.exists(rules.NFT),
+        looks=look(given["looks"]),
+        configurations=configuration.all_seen(),
     )
 
 

@@ -86,31 +86,8 @@ expired:
   elements: str
 """
 
-import fnmatch
-import re
-import subprocess
-import time
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.plainstack.web.plugins.module_utils.host.certificates import choose, complaints, find
-
-
-def output(*command: str) -> str:
-    """Everything that a command prints; nothing where there is no such command."""
-    try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace", check=False)
-    except FileNotFoundError:
-        return ""
-    return done.stdout
-
-
-def ipv6() -> bool:
-    """No such file or an empty one: compiled out, or switched off by sysctl."""
-    try:
-        with open("/proc/net/if_inet6", encoding="ascii") as stream:
-            return bool(stream.read().strip())
-    except FileNotFoundError:
-        return False
+from ansible_collections.plainstack.web.plugins.module_utils.host.webserver import inspect
 
 
 def main() -> None:
@@ -123,46 +100,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    given = module.params
-    installed = output("dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *given["packages"]).splitlines() if given["packages"] else []
-    version = re.search(r"nginx/([0-9.]+)", output("/usr/sbin/nginx", "-v"))
-    now = time.time()
-    keys = {one["certificate"]: one["certificate_key"] for one in given["sites"]}
-    held = find(given["candidates"], keys, given["coming"], [name for one in given["sites"] for name in one["domains"]])
-    chosen = {}
-    for one in given["sites"]:
-        path = one["certificate"]
-        own = path in given["coming"] or not any(fnmatch.fnmatchcase(path, pattern) for pattern in given["candidates"])
-        chosen[one["name"]] = choose(one["domains"], path, own, held, now)
-    expired = []
-    for one in given["sites"]:
-        if one["certificate"] in given["coming"]:
-            certificate = next((other.certificate for other in held if other.path == one["certificate"]), None)
-            wrong, notes = complaints(one["name"], one["domains"], certificate, now)
-            expired += wrong
-            for note in notes:
-                module.warn(note)
-    module.exit_json(
-        changed=False,
-        missing=[package for package in given["packages"] if f"{package} installed" not in installed],
-        version=version[1] if version else "0",
-        ipv6=ipv6(),
-        # nginx does not start with a curve that OpenSSL does not know
-        post_quantum="X25519MLKEM768" in output("openssl", "list", "-kem-algorithms"),
-        served={
-            name: [
-                {
-                    "domains": list(part.domains),
-                    "certificate": part.held.path if part.held else "",
-                    "certificate_key": part.held.key if part.held else "",
-                    "trusted": bool(part.held and part.held.trusted),
-                }
-                for part in parts
-            ]
-            for name, parts in chosen.items()
-        },
-        expired=expired,
-    )
+    module.exit_json(changed=False, **inspect(module.params, module.warn))
 
 
 if __name__ == "__main__":

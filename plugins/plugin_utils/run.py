@@ -40,13 +40,28 @@ def load(name: str) -> dict[str, Any]:
 
 
 def of_host(host: str) -> dict[str, Any]:
-    """What is known of a host: its `apps`, what was `seen`, what each step `did`, what `failed`."""
+    """What is known of a host: its `apps`, what was `seen` of them, what of the rest (`looks`, `configurations`), what each step `did`, what is `left`."""
     return load(f"host-{host}")
 
 
 def of_hosts(hosts: Iterable[str]) -> dict[str, dict[str, Any]]:
     """The same of all that were inspected."""
     return {host: known for host in hosts if (known := of_host(host))}
+
+
+def seen(host: str, kind: str, name: str) -> Any:
+    """What the inspection has seen of the host, once: it may be otherwise afterwards. None where it has not looked, or was asked already."""
+    known = of_host(host) if host else {}
+    found = known.get(kind, {}).pop(name, None)
+    if found is not None:
+        save(f"host-{host}", known)
+    return found
+
+
+def forget(host: str) -> None:
+    """Something on the host is about to change on which what was seen may depend."""
+    if host and of_host(host):
+        note(host, looks={}, configurations={})
 
 
 def note(host: str, **facts: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.plainstack.web.plugins.module_utils.host import acme, certificates, lock
+from ansible_collections.plainstack.web.plugins.module_utils.host import acme, certificates, lock, renewal
 from ansible_collections.plainstack.web.plugins.module_utils.host.acme import AcmeError, Lineage, Renewal
 from ansible_collections.plainstack.web.plugins.module_utils.host.certificates import Certificate
 from ansible_collections.plainstack.web.plugins.modules import certificate, nginx_info
@@ -42,9 +42,9 @@ def held(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Lineage]:
             add(found, lineage.name, *lineage.certificate.names, enabled=enabled)
         return True
 
-    monkeypatch.setattr(certificate, "lineages", lambda: dict(found))
-    monkeypatch.setattr(certificate, "obtain", lambda wanted, lineage, account, self_check: add(found, lineage, *wanted.domains))
-    monkeypatch.setattr(certificate, "set_renewal", settle)
+    monkeypatch.setattr(renewal, "lineages", lambda: dict(found))
+    monkeypatch.setattr(renewal, "obtain", lambda wanted, lineage, account, self_check: add(found, lineage, *wanted.domains))
+    monkeypatch.setattr(renewal, "set_renewal", settle)
     monkeypatch.setattr(time, "time", lambda: 0.0)
     monkeypatch.setattr(lock, "LOCKS", str(tmp_path / "locks"))
     monkeypatch.setattr(acme, "FOREIGN", ())
@@ -99,7 +99,7 @@ def test_or_the_run_ends_with_the_date_and_the_reason(held: dict[str, Lineage], 
             raise AcmeError("The ACME server cannot be reached.")
         add(held, lineage, *wanted.domains)
 
-    monkeypatch.setattr(certificate, "obtain", obtain)
+    monkeypatch.setattr(renewal, "obtain", obtain)
     add(held, "one", "a.test", begins=-91, ends=-1)
     result = run({"one": "a.test", "two": "b.test"}, check=False)
     assert result["failed"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.plainstack.web.plugins.module_utils.host import rules
 from ansible_collections.plainstack.web.plugins.modules import firewall
 
 # The kernel is a file; each listing of it has other handles and counters
@@ -31,8 +32,8 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "nft").chmod(0o755)
     for name in ("rules", "kernel"):
         (tmp_path / name).write_text("from the balancers alone")
-    monkeypatch.setattr(firewall, "NFT", str(tmp_path / "nft"))
-    monkeypatch.setattr(firewall, "RECORD", str(tmp_path / "lib/firewall.json"))
+    monkeypatch.setattr(rules, "NFT", str(tmp_path / "nft"))
+    monkeypatch.setattr(rules, "RECORD", str(tmp_path / "lib/firewall.json"))
     return tmp_path
 
 

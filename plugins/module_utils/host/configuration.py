@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.plainstack.web.plugins.module_utils.layout import make_directory, read, write
-from ansible_collections.plainstack.web.plugins.module_utils.stamp import STAMPS, digest
+from ansible_collections.plainstack.web.plugins.module_utils.stamp import STAMPS, text
 from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
 UNITS = "/etc/systemd/"
@@ -37,6 +40,38 @@ def differs(file: File) -> bool:
     except FileNotFoundError:
         return True
     return (status.st_mode & 0o7777, status.st_uid, status.st_gid) != (int(file["mode"], 8), 0, 0) or read(file["dest"]) != file["content"]
+
+
+def _lines(path: str) -> tuple[str, str]:
+    """Mode and owner of a file, and its digest; empty where it cannot be read."""
+    try:
+        status = os.stat(path)
+        with open(path, "rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return "", ""
+    return f"{status.st_mode & 0o7777:o} {status.st_uid} {status.st_gid}", f"{found}  {path}"
+
+
+def seen(stamp: str) -> list[str]:
+    """How the files of a stamp and its service are, line by line as the quick look of the action plugin `configuration` says it."""
+    known = json.loads(stamp)
+    found = [_lines(path) for path in known["files"]]
+    lines = ["there" for path in known["first"] if os.path.exists(path)]
+    lines += [mode for mode, _digest in found] + [digest for _mode, digest in found]
+    if known["service"]:
+        lines += [run(["systemctl", verb, known["service"]])[1] for verb in ("is-active", "is-enabled")]
+    return [*lines, stamp]
+
+
+def all_seen() -> dict[str, list[str]]:
+    """The same of everything that was ever configured, by its name; but those of apps, which their steps look at."""
+    found = {}
+    for name in sorted(os.listdir(STAMPS)) if os.path.isdir(STAMPS) else []:
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # of a version that wrote only a digest
+            if not name.startswith("gunicorn-"):
+                found[name] = seen(read(f"{STAMPS}/{name}") or "")
+    return found
 
 
 def difference(file: File) -> dict[str, str]:
@@ -103,7 +138,7 @@ def configure(
     """
     whole = [*files, *secret]
     hidden = {file["dest"] for file in secret}
-    stamp, wanted = f"{STAMPS}/{name}", digest(whole)
+    stamp, wanted = f"{STAMPS}/{name}", text(whole, first, service)
     changed = [file for file in whole if differs(file)] + [file for file in first if not os.path.exists(file["dest"])]
     loaded = read(stamp)
     unapplied = loaded != wanted
