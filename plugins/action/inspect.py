@@ -27,7 +27,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.layout import App
 from ansible_collections.plainstack.web.plugins.module_utils.version import VERSION
 from ansible_collections.plainstack.web.plugins.plugin_utils import run as run_files
 from ansible_collections.plainstack.web.plugins.plugin_utils.definition import UnfitDefinitionError, definition
-from ansible_collections.plainstack.web.plugins.plugin_utils.looks import options
+from ansible_collections.plainstack.web.plugins.plugin_utils.looks import options, packages
 
 SUDO = re.compile(r"sudo|become|not in the sudoers|password is required", re.IGNORECASE)
 SLOW = "waiting for privilege escalation prompt"  # it was reached, and its sudo took longer than Ansible waits
@@ -41,6 +41,10 @@ RENEWAL = 20  # seconds between two renewals; where a step has renewed in betwee
 APP_SERVERS, LOAD_BALANCERS, LEFT_OUT = "plainstack_app_servers", "plainstack_load_balancers", "plainstack_left_out"
 LIMITED = """This run is limited to {hosts}, and a fleet is worked on as a whole; nothing was touched.
 Next: the same command without --limit. deploy.yml, scale.yml and rollback.yml leave out a server that is down with -e allow_unreachable=true."""
+
+
+def _split(absent: list[str], optional: list[str]) -> dict[str, list[str]]:
+    return {"packages": [one for one in absent if one not in optional], "optional_packages": [one for one in absent if one in optional]}
 
 
 class ActionModule(ActionBase):
@@ -64,9 +68,11 @@ class ActionModule(ActionBase):
         looks = options(self, variables, {"plainstack": wiring_of_host, **({} if server else {"nginx_sites": wiring_of_host["sites"], "nginx_balancers": []})})
         if wiring_of_host["issuer"] != host or (server and plan["balancers"]):
             looks.pop("certificate", None)
+        wanted, optional = packages(self, variables, self._roles(wiring_of_host, host, server))
         # Not for the module: to hide a value such as 0 Ansible would take it out of all that the module says
         given = {key: value for key, value in self._task.args.items() if key != "build_environment"}
         arguments = {**given, **self._arguments(plan, apps, server), "acme": bool(wiring_of_host["others"]), "looks": looks}
+        arguments["packages"] = wanted + optional
         result = self._inspect(variables, plan, arguments, host, [*plan["apps"]] if server else [])
         if result.get("failed"):
             return result
@@ -88,9 +94,25 @@ class ActionModule(ActionBase):
         )
         answered = result.pop("answers", {})
         answering = [site for site in arguments["sites"] if answered.get(site["name"])]
-        there = result.pop("pythons", [])
+        there, absent = result.pop("pythons", []), result.pop("absent", [])
         missing = [version for version in wiring_of_host["python_versions"] if not any(f"{one}.".startswith(f"{version}.") for one in there)]
-        return {**result, "group": group, **wiring_of_host, "python_versions": missing, "answering": answering, **self._probes(apps, seen)}
+        return {
+            **result,
+            "group": group,
+            **wiring_of_host,
+            "python_versions": missing,
+            **_split(absent, optional),
+            "answering": answering,
+            **self._probes(apps, seen),
+        }
+
+    @staticmethod
+    def _roles(of_host: dict[str, Any], host: str, server: bool) -> list[str]:
+        """Those that will install packages."""
+        found = ["python", "nginx"] if server else ["nginx"]
+        if server and of_host["balancers"]:
+            return [*found, "firewall"]
+        return [*found, "certbot"] if of_host["others"] and of_host["issuer"] == host else found
 
     @staticmethod
     def _probes(apps: list[dict[str, Any]], seen: dict[str, Any]) -> dict[str, Any]:

@@ -72,6 +72,11 @@ options:
     type: list
     elements: dict
     default: []
+  packages:
+    description: Packages of which to say whether they are missing; set by the action plugin.
+    type: list
+    elements: str
+    default: []
   looks:
     description: What the roles will look at, as the options of M(plainstack.web.nginx_info), M(plainstack.web.certificate) and
       M(plainstack.web.firewall) by the name of the module. Set by the action plugin, which keeps what was seen for them.
@@ -164,6 +169,11 @@ renews:
   description: Whether certbot on the host goes on renewing a certificate that it has by webroot.
   returned: success
   type: bool
+packages:
+  description: The packages that the roles need and the host does not have; C(optional_packages) are those that it can do without.
+  returned: success
+  type: list
+  elements: str
 uv:
   description: What uv says of its version; empty where it is not there.
   returned: success
@@ -312,6 +322,7 @@ def main() -> None:
             "acme": {"type": "bool", "default": False},
             "apps": {"type": "str", "default": "", "no_log": True},
             "sites": {"type": "list", "elements": "dict", "default": []},
+            "packages": {"type": "list", "elements": "str", "default": []},
             "looks": {"type": "dict", "default": {}},
             "holder": {"type": "dict"},
             "now": {"type": "float"},
@@ -360,6 +371,7 @@ def main() -> None:
         answers=answers(given["sites"]),
         uv=configuration.run([UV, "--version"])[1] if os.path.exists(UV) else "",
         pythons=pythons(),
+        absent=webserver.missing(given["packages"]),
         nft=os.path.exists(rules.NFT),
         looks=look(given["looks"]),
         configurations=configuration.all_seen(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,17 @@ def options(action: ActionBase, variables: Mapping[str, Any], more: Mapping[str,
         except AnsibleError:  # the role itself says what is wrong
             continue
     return found
+
+
+def packages(action: ActionBase, variables: Mapping[str, Any], roles: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The packages that roles install, and those that are worth having where they can be had."""
+    names, optional = [], []
+    for role in roles:
+        known = {**variables, **_load(action, f"roles/{role}/vars/main.yml")}
+        templar = action._templar.copy_with_new_env(available_variables=known)
+        names += templar.template(known[f"__{role}_packages"])
+        optional += templar.template(known.get(f"__{role}_optional_packages", []))
+    return names, optional
 
 
 def _load(action: ActionBase, path: str) -> Any:

@@ -6,10 +6,30 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
-from ansible_collections.plainstack.web.plugins.action.inspect import ActionModule
+from ansible_collections.plainstack.web.plugins.action.inspect import ActionModule, _split
 
 VARIABLES = {"inventory_hostname": "web1", "inventory_file": "hosts.yml", "ansible_host": "192.0.2.1", "ansible_user": "admin"}
 SLOW = "Timeout (32s) waiting for privilege escalation prompt: "
+
+
+@pytest.mark.parametrize(
+    ("server", "changes", "roles"),
+    [
+        (True, {}, ["python", "nginx", "certbot"]),
+        (True, {"others": []}, ["python", "nginx"]),
+        (True, {"issuer": "web2"}, ["python", "nginx"]),
+        (True, {"balancers": ["192.0.2.9"]}, ["python", "nginx", "firewall"]),
+        (False, {"balancers": ["192.0.2.9"]}, ["nginx", "certbot"]),
+        (False, {"balancers": ["192.0.2.9"], "issuer": "lb2"}, ["nginx"]),
+    ],
+)
+def test_which_roles_install_packages(server: bool, changes: dict[str, Any], roles: list[str]) -> None:
+    of_host = {"balancers": [], "others": [{"name": "hello"}], "issuer": "web1", **changes}
+    assert ActionModule._roles(of_host, "web1", server) == roles
+
+
+def test_packages_that_a_server_can_do_without() -> None:
+    assert _split(["nginx", "brotli"], ["brotli", "geoip"]) == {"packages": ["nginx"], "optional_packages": ["brotli"]}
 
 
 @pytest.mark.parametrize(

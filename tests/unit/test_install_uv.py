@@ -13,11 +13,12 @@ from ansible_collections.plainstack.web.plugins.module_utils.layout import LOCKS
 
 ROLE = Path(__file__).parents[2] / "roles/python"
 PYTHON = """#!/bin/sh
-echo cleared >> {directory}/said
+echo installed >> {directory}/said
 sleep 0.5
-mkdir -p $4/bin
-printf '#!/bin/sh\\nprintf "#!/bin/sh\\\\necho uv {version} \\\\(x\\\\)\\\\n" > {directory}/uv/bin/uv; chmod 755 {directory}/uv/bin/uv\\n' > $4/bin/pip
-chmod 755 $4/bin/pip
+while [ "$1" != --target ]; do shift; done
+mkdir -p "$2/bin"
+printf '#!/bin/sh\\necho "uv {version} (x)"\\n' > "$2/bin/uv"
+chmod 755 "$2/bin/uv"
 """
 
 
@@ -39,9 +40,9 @@ def test_two_runs_install_it_once(command: list[str], tmp_path: Path) -> None:
     """The second one would remove what the first one builds with."""
     runs = [subprocess.Popen(command) for _ in range(2)]
     assert [run.wait() for run in runs] == [0, 0]
-    assert (tmp_path / "said").read_text().splitlines() == ["cleared"]
+    assert (tmp_path / "said").read_text().splitlines() == ["installed"]
     assert subprocess.run(command, check=False).returncode == 0
-    assert (tmp_path / "said").read_text().splitlines() == ["cleared"]
+    assert (tmp_path / "said").read_text().splitlines() == ["installed"]
     assert (tmp_path / "locks").stat().st_mode & 0o777 == 0o700
 
 
@@ -51,7 +52,7 @@ def test_another_version_is_replaced(command: list[str], tmp_path: Path, there: 
     (tmp_path / "uv/bin/uv").write_text(f"#!/bin/sh\n{there}\n")
     (tmp_path / "uv/bin/uv").chmod(0o755)
     assert subprocess.run(command, check=False).returncode == 0
-    assert (tmp_path / "said").read_text().splitlines() == ["cleared"]
+    assert (tmp_path / "said").read_text().splitlines() == ["installed"]
 
 
 def test_it_is_not_waited_for_without_end(command: list[str], tmp_path: Path) -> None:

@@ -54,10 +54,11 @@ from ansible.plugins.loader import init_plugin_loader
 init_plugin_loader([sys.argv[1]])
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
-from ansible_collections.plainstack.web.plugins.plugin_utils.looks import options
+from ansible_collections.plainstack.web.plugins.plugin_utils.looks import options, packages
 loader = DataLoader()
 action = SimpleNamespace(_loader=loader, _templar=Templar(loader=loader, variables={}))
-print(json.dumps(options(action, *json.loads(sys.argv[2]))))
+given = json.loads(sys.argv[2])
+print(json.dumps(options(action, *given) if len(given) == 2 else packages(action, {}, given)))
 """
 
 
@@ -66,12 +67,19 @@ def asked(app: dict[str, Any], **variables: Any) -> dict[str, dict[str, Any]]:
     [whole] = normalise([{**APP, **app}], "/nowhere", sources=False)
     plan = {"servers": ["web1"], "balancers": [], "addresses": {}, "issuers": {"web1": {"issuer": "web1", "address": ""}}}
     of_host = {**wiring.of_host("web1", [whole], ["hello"], plan), "uv": "", "nft": False}
-    given = json.dumps([variables, {"plainstack": of_host}])
-    command = [sys.executable, "-c", ASK, str(ROOT / "collections"), given]
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    found: dict[str, dict[str, Any]] = json.loads(done.stdout)
+    found: dict[str, dict[str, Any]] = ask([variables, {"plainstack": of_host}])
     return found
+
+
+def ask(given: list[Any]) -> Any:
+    command = [sys.executable, "-c", ASK, str(ROOT / "collections"), json.dumps(given)]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return json.loads(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+
+
+def test_the_packages_are_the_roles_own() -> None:
+    names = ["python3-venv", "ca-certificates", "nginx", "ssl-cert", "logrotate", "certbot", "nftables"]
+    assert ask(["python", "nginx", "certbot", "firewall"]) == [names, ["libnginx-mod-http-brotli-filter"]]
 
 
 def test_the_options_are_the_roles_own() -> None:

@@ -19,9 +19,8 @@ def test_uv_is_the_pinned_version(host: Host) -> None:
 
 def test_uv_with_another_content_is_refused(host: Host) -> None:
     host.check_output("sed 's/sha256:.*/sha256:%s/' /opt/plainstack/uv.txt | sed 's/ *$//' > /var/tmp/other.txt", "0" * 64)
-    said = host.run(
-        "env PIP_CERT=/etc/ssl/certs/ca-certificates.crt /opt/plainstack/uv/bin/pip download -q --require-hashes --no-deps -d /tmp -r /var/tmp/other.txt"
-    )
+    pip = "PIP_CERT=/etc/ssl/certs/ca-certificates.crt PYTHONPATH=$(echo /usr/share/python-wheels/pip-*.whl) python3 -m pip"
+    said = host.run(f"{pip} download -q --require-hashes --no-deps -d /tmp -r /var/tmp/other.txt")
     assert said.rc != 0
     assert "HASH" in said.stderr.upper()
 

@@ -6,7 +6,7 @@ import fnmatch
 import re
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.plainstack.web.plugins.module_utils.host.certificates import choose, complaints, find
@@ -19,6 +19,14 @@ def output(*command: str) -> str:
     except FileNotFoundError:
         return ""
     return done.stdout
+
+
+def missing(packages: Sequence[str]) -> list[str]:
+    """Those of the packages that are not installed."""
+    if not packages:
+        return []
+    installed = output("dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *packages).splitlines()
+    return [package for package in packages if f"{package} installed" not in installed]
 
 
 def ipv6() -> bool:
@@ -35,7 +43,6 @@ def inspect(given: Mapping[str, Any], warn: Callable[[str], None]) -> dict[str, 
 
     :param given: its options.
     """
-    installed = output("dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *given["packages"]).splitlines() if given["packages"] else []
     version = re.search(r"nginx/([0-9.]+)", output("/usr/sbin/nginx", "-v"))
     now = time.time()
     keys = {one["certificate"]: one["certificate_key"] for one in given["sites"]}
@@ -54,7 +61,7 @@ def inspect(given: Mapping[str, Any], warn: Callable[[str], None]) -> dict[str, 
             for note in notes:
                 warn(note)
     return {
-        "missing": [package for package in given["packages"] if f"{package} installed" not in installed],
+        "missing": missing(given["packages"]),
         "version": version[1] if version else "0",
         "ipv6": ipv6(),
         # nginx does not start with a curve that OpenSSL does not know
