@@ -27,7 +27,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.layout import App
 from ansible_collections.plainstack.web.plugins.module_utils.version import VERSION
 from ansible_collections.plainstack.web.plugins.plugin_utils import run as run_files
 from ansible_collections.plainstack.web.plugins.plugin_utils.definition import UnfitDefinitionError, definition
-from ansible_collections.plainstack.web.plugins.plugin_utils.looks import options, packages
+from ansible_collections.plainstack.web.plugins.plugin_utils.looks import lacks_python, options, packages, problems
 
 SUDO = re.compile(r"sudo|become|not in the sudoers|password is required", re.IGNORECASE)
 SLOW = "waiting for privilege escalation prompt"  # it was reached, and its sudo took longer than Ansible waits
@@ -45,6 +45,10 @@ Next: the same command without --limit. deploy.yml, scale.yml and rollback.yml l
 
 def _split(absent: list[str], optional: list[str]) -> dict[str, list[str]]:
     return {"packages": [one for one in absent if one not in optional], "optional_packages": [one for one in absent if one in optional]}
+
+
+UNFIT = """Where it is set: 'ansible-inventory --host {host}' shows it; the README of the role of the same name says what it may be.
+Next: correct it, then run the same command again."""
 
 
 class ActionModule(ActionBase):
@@ -68,7 +72,11 @@ class ActionModule(ActionBase):
         looks = options(self, variables, {"plainstack": wiring_of_host, **({} if server else {"nginx_sites": wiring_of_host["sites"], "nginx_balancers": []})})
         if wiring_of_host["issuer"] != host or (server and plan["balancers"]):
             looks.pop("certificate", None)
-        wanted, optional = packages(self, variables, self._roles(wiring_of_host, host, server))
+        roles = self._roles(wiring_of_host, host, server)
+        if wrong := problems(self, variables, roles):
+            listed = "\n".join(f"  - {problem}" for problem in wrong)
+            return self._failed(f"{host}: variables of the inventory are not as they must be; nothing was touched.\n{listed}\n{UNFIT.format(host=host)}")
+        wanted, optional = packages(self, variables, roles)
         # Not for the module: to hide a value such as 0 Ansible would take it out of all that the module says
         given = {key: value for key, value in self._task.args.items() if key != "build_environment"}
         arguments = {**given, **self._arguments(plan, apps, server), "acme": bool(wiring_of_host["others"]), "looks": looks}
@@ -96,11 +104,13 @@ class ActionModule(ActionBase):
         answering = [site for site in arguments["sites"] if answered.get(site["name"])]
         there, absent = result.pop("pythons", []), result.pop("absent", [])
         missing = [version for version in wiring_of_host["python_versions"] if not any(f"{one}.".startswith(f"{version}.") for one in there)]
+        lacks = lacks_python(self, result.pop("uv", ""), missing)
         return {
             **result,
             "group": group,
             **wiring_of_host,
             "python_versions": missing,
+            "lacks_python": lacks,
             **_split(absent, optional),
             "answering": answering,
             **self._probes(apps, seen),

@@ -174,10 +174,10 @@ packages:
   returned: success
   type: list
   elements: str
-uv:
-  description: What uv says of its version; empty where it is not there.
+lacks_python:
+  description: Whether uv or one of these versions is to be installed.
   returned: success
-  type: str
+  type: bool
 nft:
   description: Whether nftables is installed.
   returned: success

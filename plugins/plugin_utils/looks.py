@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.plainstack.web.plugins.plugin_utils import run
 
@@ -45,6 +46,16 @@ def options(action: ActionBase, variables: Mapping[str, Any], more: Mapping[str,
     return found
 
 
+def lacks_python(action: ActionBase, uv: str, versions: Sequence[str]) -> bool:
+    """Whether the role python has something to install.
+
+    :param uv: what uv on the host says of its version.
+    :param versions: of Python that are yet to be installed.
+    """
+    pinned = _load(action, "roles/python/vars/main.yml")["__python_uv_version"]
+    return bool(versions) or f"uv {pinned} " not in f"{uv} "
+
+
 def packages(action: ActionBase, variables: Mapping[str, Any], roles: Sequence[str]) -> tuple[list[str], list[str]]:
     """The packages that roles install, and those that are worth having where they can be had."""
     names, optional = [], []
@@ -54,6 +65,18 @@ def packages(action: ActionBase, variables: Mapping[str, Any], roles: Sequence[s
         names += templar.template(known[f"__{role}_packages"])
         optional += templar.template(known.get(f"__{role}_optional_packages", []))
     return names, optional
+
+
+def problems(action: ActionBase, variables: Mapping[str, Any], roles: Sequence[str]) -> list[str]:
+    """What is wrong with the variables of roles that an inventory sets, before anything is touched; the roles then need not look at them."""
+    found = []
+    for role in roles:
+        specification = _load(action, f"roles/{role}/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+        options = {name: {**option, "required": False} for name, option in specification.items() if name in variables}
+        templar = action._templar.copy_with_new_env(available_variables=dict(variables))
+        given = {name: templar.template(variables[name]) for name in options}
+        found += ArgumentSpecValidator(options).validate(given).error_messages
+    return found
 
 
 def _load(action: ActionBase, path: str) -> Any:

@@ -28,6 +28,7 @@ APP = {"name": "hello", "source": ".", "module": "wsgi:app", "domains": ["hello.
 ROOT = Path(__file__).resolve().parents[2]
 FILE = {"file": "/etc/plainstack/firewall.nft", "table": "inet plainstack"}
 HOST = {"inventory_hostname": "web1"}
+PINNED = (ROOT / "roles/python/files/uv.txt").read_text(encoding="utf-8").split()[0].removeprefix("uv==")
 
 
 @pytest.fixture(autouse=True)
@@ -54,11 +55,10 @@ from ansible.plugins.loader import init_plugin_loader
 init_plugin_loader([sys.argv[1]])
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
-from ansible_collections.plainstack.web.plugins.plugin_utils.looks import options, packages
+from ansible_collections.plainstack.web.plugins.plugin_utils import looks
 loader = DataLoader()
 action = SimpleNamespace(_loader=loader, _templar=Templar(loader=loader, variables={}))
-given = json.loads(sys.argv[2])
-print(json.dumps(options(action, *given) if len(given) == 2 else packages(action, {}, given)))
+print(json.dumps(getattr(looks, sys.argv[2])(action, *json.loads(sys.argv[3]))))
 """
 
 
@@ -67,19 +67,19 @@ def asked(app: dict[str, Any], **variables: Any) -> dict[str, dict[str, Any]]:
     [whole] = normalise([{**APP, **app}], "/nowhere", sources=False)
     plan = {"servers": ["web1"], "balancers": [], "addresses": {}, "issuers": {"web1": {"issuer": "web1", "address": ""}}}
     of_host = {**wiring.of_host("web1", [whole], ["hello"], plan), "uv": "", "nft": False}
-    found: dict[str, dict[str, Any]] = ask([variables, {"plainstack": of_host}])
+    found: dict[str, dict[str, Any]] = ask("options", variables, {"plainstack": of_host})
     return found
 
 
-def ask(given: list[Any]) -> Any:
-    command = [sys.executable, "-c", ASK, str(ROOT / "collections"), json.dumps(given)]
+def ask(what: str, *given: Any) -> Any:
+    command = [sys.executable, "-c", ASK, str(ROOT / "collections"), what, json.dumps(given)]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     return json.loads(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
 
 
 def test_the_packages_are_the_roles_own() -> None:
     names = ["python3-venv", "ca-certificates", "nginx", "ssl-cert", "logrotate", "certbot", "nftables"]
-    assert ask(["python", "nginx", "certbot", "firewall"]) == [names, ["libnginx-mod-http-brotli-filter"]]
+    assert ask("packages", {}, ["python", "nginx", "certbot", "firewall"]) == [names, ["libnginx-mod-http-brotli-filter"]]
 
 
 def test_the_options_are_the_roles_own() -> None:
@@ -104,6 +104,28 @@ def test_the_options_are_the_roles_own() -> None:
         }
     ]
     assert {"nginx", "libnginx-mod-http-brotli-filter"} <= {*found["nginx_info"]["packages"]}
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({}, []),
+        ({"nginx_client_timeout": "20", "certbot_self_check": False}, []),
+        ({"nginx_client_timeout": "soon"}, ["nginx_client_timeout"]),
+        ({"certbot_self_check": "perhaps", "nginx_worker_connections": [1]}, ["nginx_worker_connections", "certbot_self_check"]),
+        ({"python_versions": {"a": 1}}, []),  # a role that is not used
+    ],
+)
+def test_variables_of_roles_are_checked_before_anything_is_touched(variables: dict[str, Any], said: list[str]) -> None:
+    found = ask("problems", variables, ["nginx", "certbot"])
+    assert [name in problem for name, problem in zip(said, found, strict=True)] == [True] * len(said)
+
+
+@pytest.mark.parametrize(
+    ("uv", "versions", "lacks"), [(f"uv {PINNED} (x)", [], False), (f"uv {PINNED}0", [], True), ("", [], True), (f"uv {PINNED}", ["3.13"], True)]
+)
+def test_whether_python_is_to_be_installed(uv: str, versions: list[str], lacks: bool) -> None:
+    assert ask("lacks_python", uv, versions) is lacks
 
 
 def test_own_certificates_are_on_their_way(tmp_path: Path) -> None:

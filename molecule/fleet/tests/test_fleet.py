@@ -307,7 +307,6 @@ def test_a_server_that_is_cut_off_after_its_switch_goes_back_by_itself(fleet: Fl
 def test_a_canary_that_is_slower_than_the_rest(fleet: Fleet) -> None:
     shutil.copy(ROOT / "app_example" / "wsgi.py", fleet.site.source / "wsgi.py")
     before = fleet.live()
-    del fleet.site.app["confirm_seconds"]
     fleet.site.app["workers"] = 2
     with (fleet.site.source / "wsgi.py").open("a", encoding="utf-8") as stream:
         stream.write("\nimport time\napp.before_request(lambda: time.sleep(0.7))\n")
