@@ -7,8 +7,9 @@ import ssl
 import urllib.request
 
 import pytest
-from support import PEBBLE, Answer, Connection, Request, ask, ports
 from testinfra.host import Host
+
+from support import PEBBLE, Answer, Connection, Request, ask, ports
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clients import Client, Kind, Target
 
+from clients import Client, Kind, Target
 from tests.unit.test_fetch_certificates import pair
 
 

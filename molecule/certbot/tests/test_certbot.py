@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from support import Request, name_of
 from testinfra.host import Host
+
+from support import Request, name_of
 
 
 def test_certificate_chains_up_to_the_acme_servers_root(host: Host, https: Request) -> None:

@@ -8,8 +8,9 @@ import ssl
 import subprocess
 
 import pytest
-from support import Request, name_of, ports
 from testinfra.host import Host
+
+from support import Request, name_of, ports
 
 SECRET = 'it\'s "quoted" $HOME %n \\ #hash `tick` {{ 7 * 7 }} {% x %} {# y\nand a second line '
 

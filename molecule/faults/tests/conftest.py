@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from clients import Kind, Load, Target
 from support import LAB, ROOT, Answer, Connection, Site, ask
 from vm import INVENTORY, Get, Mend, Served, Serving, State, Tidy, Vm, wait

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+
 from clients import Load
 from support import MARKER, Site, check_message, traces
 from vm import IN_FLIGHT, Mend, Served, Serving, Tidy, Vm

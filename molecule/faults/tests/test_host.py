@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from support import Site, check_message
 from vm import IN_FLIGHT, Get, Mend, Served, Serving, Tidy, Vm
 

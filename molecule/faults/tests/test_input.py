@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+
 from support import MARKER, Site, check_message
 from vm import Tidy, Vm, wait
 

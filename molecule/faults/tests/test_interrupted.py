@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 
 import pytest
+
 from support import Running, Site
 from vm import Get, Served, Serving, Tidy, Vm
 

@@ -9,6 +9,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+
 from support import Site
 from vm import Get, Mend, Served, Tidy, Vm
 

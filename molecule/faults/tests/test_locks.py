@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
 from support import Running, Site, check_message
 from vm import Mend, Served, Tidy, Vm, wait
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+
 from support import Run, Site, check_message
 from vm import Get, Served, Serving, Tidy, Vm
 

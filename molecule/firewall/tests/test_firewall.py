@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import name_of
 from testinfra.host import Host
+
+from support import name_of
 
 INVENTORY = Path(__file__).parents[2] / "inventory"
 NETWORK = "10.0.0"

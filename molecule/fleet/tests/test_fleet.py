@@ -24,6 +24,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from clients import Kind, Load, Response, Target
 from parts import OUTCOME
 from support import PEBBLE, ROOT, Connection, Run, Site, check_message

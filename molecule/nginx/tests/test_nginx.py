@@ -7,8 +7,9 @@ import os
 import re
 
 import pytest
-from support import Request, name_of
 from testinfra.host import Host
+
+from support import Request, name_of
 
 
 @pytest.fixture

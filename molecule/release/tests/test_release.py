@@ -17,11 +17,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from testinfra.host import Host
+
 from clients import KINDS, Load, Target
 from parts import Log, figures, write
 from server import Server, lock, site_of
 from support import ROOT, Connection, Run, name_of, ports
-from testinfra.host import Host
 from vm import wait
 
 INVENTORY = Path(__file__).parents[1] / "inventory"

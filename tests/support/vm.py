@@ -19,7 +19,7 @@ from support import ROOT, Answer
 # The scenarios `faults` and `interrupted` have the same tests and VMs of their own
 INVENTORY = Path(os.environ.get("MOLECULE_SCENARIO_DIRECTORY", str(ROOT / "molecule" / "faults"))) / "inventory"
 
-LOOK = ROOT / "molecule" / "look.py"
+LOOK = ROOT / "tests" / "support" / "look.py"
 
 # The fixtures of the scenario `faults` that are functions
 Get = Callable[..., Answer]

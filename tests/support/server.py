@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from testinfra.host import Host
+
 from clients import Load, Response
 from parts import Log, Part
 from support import ROOT, Site, name_of
-from testinfra.host import Host
 from vm import wait
 
 

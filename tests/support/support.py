@@ -78,7 +78,7 @@ def ask(
         connection.close()
 
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 LAB = Path.home() / ".cache" / "plainstack-lab"
 ACME = {"certbot_email": "admin@example.com", "certbot_server": "https://pebble:14000/dir", "certbot_server_ca": str(LAB / "pebble" / "ca.pem")}
 
