@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible.errors import AnsiblePromptInterrupt, AnsiblePromptNoninteractive
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 from ansible_collections.plainstack.web.plugins.module_utils.controller.archive import ArchiveError
 from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import DefinitionError, select
 from ansible_collections.plainstack.web.plugins.module_utils.controller.wiring import WiringError, addresses, issuers
@@ -20,6 +22,13 @@ Next: the same command without --tags and --skip-tags. -e app=NAME works on one 
 NO_SERVER = """The inventory has no host in the group 'app_servers'; nothing was touched.
 Where it is set: the file given with -i (inventories/example/hosts.yml shows how it looks).
 Next: the same command with -i inventories/production, such as: ansible-playbook deploy.yml -i inventories/production"""
+SEVERAL = """The servers come from several inventories, and a run is for one of them; nothing was touched.
+{listed}
+Where it is set: -i of the command.
+Next: the same command with one -i. The parts of one inventory belong into one directory, which is given with -i."""
+UNCONFIRMED = """This inventory asks to be confirmed by its name, {name}, {why}; nothing was touched.
+Where it is set: confirm_inventory in the inventory.
+Next: the same command, and {name} as the answer; or without a terminal with -e confirmed={name}"""
 ISSUER_KEYS = ("name", "domains", "path", "certificate")
 
 
@@ -42,6 +51,36 @@ class ActionModule(ActionBase):
         run.save(run.PLAN, plan)
         return {**result, "changed": False, "apps": plan["apps"], "warnings": warnings}
 
+    def _check_inventory(self, variables: Mapping[str, Any], hosts: list[str]) -> None:
+        """One inventory, and the right one."""
+        hostvars = variables["hostvars"]
+        sources = [source for source in variables.get("ansible_inventory_sources", []) if isinstance(source, str)]
+        of: dict[str, list[str]] = {}
+        for host in hosts:
+            file = str(hostvars.raw_get(host).get("inventory_file") or "")
+            for source in [source for source in sources if file == source or file.startswith(f"{source.rstrip('/')}/")][:1]:
+                of.setdefault(source, []).append(host)
+        if len(of) > 1:
+            listed = "\n".join(f"  {source}: {', '.join(found[:3])}{', ...' if found[3:] else ''}" for source, found in of.items())
+            raise PlanError(SEVERAL.format(listed=listed))
+        raw = hostvars.raw_get(hosts[0])
+        name = str(self._templar.copy_with_new_env(available_variables=raw).template(raw.get("confirm_inventory", "")))
+        if name and not self._task.check_mode and self._task.args.get("confirmed", "") != name:
+            self._ask(name, len(hosts))
+
+    @staticmethod
+    def _ask(name: str, count: int) -> None:
+        try:
+            typed = Display().prompt_until(
+                f"This run is for {name} ({count} server{'s' if count > 1 else ''}). Type its name to go on: ", complete_input=(b"\r", b"\n")
+            )
+        except AnsiblePromptNoninteractive:
+            raise PlanError(UNCONFIRMED.format(name=name, why="and there is no terminal to ask")) from None
+        except AnsiblePromptInterrupt:
+            typed = b""
+        if typed.decode(errors="replace").strip() != name:
+            raise PlanError(UNCONFIRMED.format(name=name, why="and was not"))
+
     def _plan(self, variables: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         given = self._task.args
         if [*variables["ansible_run_tags"]] != ["all"] or {*variables["ansible_skip_tags"]} - OF_MOLECULE:
@@ -51,6 +90,7 @@ class ActionModule(ActionBase):
         if not servers:
             raise PlanError(NO_SERVER)
         hostvars, event = variables["hostvars"], given["event"]
+        self._check_inventory(variables, servers + balancers)
         first = self._templar.copy_with_new_env(available_variables=hostvars.raw_get(servers[0]))
         apps = definition(first, sources=event == "deploy")
         only = given.get("app", "")

@@ -34,6 +34,10 @@ options:
     description: Names of apps, separated by commas, whose domains may go to new apps.
     type: str
     default: ""
+  confirmed:
+    description: Name of the inventory that the run is meant for, where the inventory sets C(confirm_inventory); asked for on a terminal when empty.
+    type: str
+    default: ""
 attributes:
   check_mode:
     description: Changes nothing on any host.

@@ -23,9 +23,9 @@ def definition(templar: Templar, sources: bool) -> list[dict[str, Any]]:
     try:
         found: list[dict[str, Any]] = templar.template(trust_as_template(CHECKED.format(sources=sources)))
     except AnsibleError as error:
-        cause: BaseException | None = error
-        while cause and not isinstance(cause, AnsibleFilterError):
-            cause = cause.__cause__
-        # Without the template around it, which is none of the user's
-        raise UnfitDefinitionError(cause.message if isinstance(cause, AnsibleFilterError) else str(error)) from None
+        causes: list[BaseException] = [error]
+        while causes[-1].__cause__:
+            causes.append(causes[-1].__cause__)
+        # Without the template and the filter around it, which are none of the user's
+        raise UnfitDefinitionError(next((cause.message for cause in reversed(causes) if isinstance(cause, AnsibleFilterError)), str(error))) from None
     return found

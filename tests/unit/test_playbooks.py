@@ -1,6 +1,8 @@
 """What holds in every playbook and role, whatever they do."""
 
+import contextlib
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -62,16 +64,87 @@ def test_what_is_asked_for_is_checked_first(playbook: str) -> None:
     assert (play["ansible.builtin.import_playbook"], play["vars"]) == ("plainstack.web.begin", {"plainstack_event": playbook})
 
 
+def inventory(directory: Path, host: str = "web1", variables: str = "") -> Path:
+    """An inventory whose server cannot be reached, so that nothing else ends the run with the error that is looked for."""
+    directory.mkdir(parents=True)
+    (directory / "hosts.yml").write_text(f"app_servers: {{hosts: {{{host}: {{ansible_host: 192.0.2.1}}}}}}\n", encoding="utf-8")
+    if variables:
+        (directory / "group_vars").mkdir()
+        (directory / "group_vars" / "all.yml").write_text(variables, encoding="utf-8")
+    return directory
+
+
+def command(*options: str) -> list[str]:
+    return [str(Path(sys.executable).parent / "ansible-playbook"), "deploy.yml", *options]
+
+
+def ended(*options: str) -> str:
+    """What a run says that fails before it contacts a server."""
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"}
+    done = subprocess.run(command(*options), cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "PLAY [Inspect]" not in done.stdout
+    return " ".join((done.stdout + done.stderr).split())
+
+
 @pytest.mark.parametrize("option", ["--tags", "--skip-tags"])
 def test_a_part_of_a_run_is_refused(tmp_path: Path, option: str) -> None:
-    """It would end with rc 0 and nothing done. The server cannot be reached, so that nothing else ends the run with that error."""
-    (tmp_path / "hosts.yml").write_text("app_servers: {hosts: {web1: {ansible_host: 192.0.2.1}}}\n", encoding="utf-8")
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"}
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), "deploy.yml", "-i", str(tmp_path / "hosts.yml"), option, "nginx"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "there are no tags; nothing was touched" in " ".join((done.stdout + done.stderr).split())
-    assert "web1" not in done.stdout.split("PLAY RECAP")[0]
+    """It would end with rc 0 and nothing done."""
+    assert "there are no tags; nothing was touched" in ended("-i", str(inventory(tmp_path / "own")), option, "nginx")
+
+
+APPS = "apps: [{name: hello, source: ., module: wsgi:app, domains: [hello.example.com]}]\n"
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        (APPS.replace("module", "modul"), "unknown key 'modul'; did you mean 'module'?"),
+        (APPS.replace("wsgi:app", "'{{ missing }}'"), "'module' has {{, {% or {#, which Ansible evaluates, and that failed ('missing' is undefined)"),
+    ],
+    ids=["unknown key", "undefined variable"],
+)
+def test_an_error_comes_once_and_is_not_wrapped(tmp_path: Path, variables: str, said: str) -> None:
+    output = ended("-i", str(inventory(tmp_path / "own", variables=variables)))
+    assert (output.count(said), output.count("nothing was touched")) == (1, 1)
+    assert [word for word in ("Finalization", "Task failed", "filter plugin", "Traceback", "fleet", "balancer") if word in output] == []
+
+
+def test_two_inventories_at_once_are_refused(tmp_path: Path) -> None:
+    staging, production = inventory(tmp_path / "staging"), inventory(tmp_path / "production", "web2")
+    output = ended("-i", str(staging), "-i", str(production))
+    assert "The servers come from several inventories" in output
+    assert f"{staging}: web1" in output
+    assert "Next: the same command with one -i" in output
+
+
+@pytest.mark.parametrize(("name", "refused"), [("", True), ("staging", True), ("production", False)])
+def test_an_inventory_that_asks_to_be_confirmed(tmp_path: Path, name: str, refused: bool) -> None:
+    """There is no terminal here; the run ends at its next check."""
+    directory = inventory(tmp_path / "own", variables=f"confirm_inventory: production\n{APPS.replace('module', 'modul')}")
+    (directory / "more.yml").write_text("other: {hosts: {web2: }}\n", encoding="utf-8")  # parts of one inventory
+    output = ended("-i", str(directory), *(["-e", f"confirmed={name}"] if name else []))
+    assert ("Next: the same command, and production as the answer; or without a terminal with -e confirmed=production" in output) is refused
+    assert ("unknown key 'modul'" in output) is not refused
+
+
+@pytest.mark.parametrize(("typed", "refused"), [("production", False), ("staging", True)])
+def test_the_name_is_asked_for_on_a_terminal(tmp_path: Path, typed: str, refused: bool) -> None:
+    directory = inventory(tmp_path / "own", variables=f"confirm_inventory: production\n{APPS.replace('module', 'modul')}")
+    child, terminal = pty.fork()
+    if not child:
+        os.chdir(ROOT)
+        os.execve(command()[0], command("-i", str(directory)), {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"})
+    output = b""
+    with contextlib.suppress(OSError):  # the terminal is gone with the process
+        while more := os.read(terminal, 4096):
+            output += more
+            if output.endswith(b"Type its name to go on: ") or output.rstrip().endswith(b"to go on:"):
+                os.write(terminal, f"{typed}\n".encode())
+    os.waitpid(child, 0)
+    assert b"This run is for production (1 server)" in output
+    assert (b"and was not" in output) is refused
+    assert (b"unknown key 'modul'" in output) is not refused
 
 
 def test_every_installation_waits_for_apt_as_long_as_the_inventory_says() -> None:

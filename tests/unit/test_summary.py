@@ -89,6 +89,7 @@ def test_what_was_undone() -> None:
         "  last: hello: hello: new stays live: old does not run any more.",
     ]
     assert undone(["first"], known, [ORDER], "x").splitlines()[-1] == "  hello: old still serves."
+    assert undone(["first"], known, [ORDER], "x\nold still serves.\nNext: y").splitlines()[-2:] == ["Next: y", "The rollout is undone."]
 
 
 def test_where_a_rollback_went() -> None:

@@ -117,7 +117,8 @@ def undone(hosts: Sequence[str], known: Known, orders: Sequence[Order], cause: s
             live = order.before.get(host)
             done = did(known.get(host, {}), "undo", order.name)
             said = done.get("failed") or done.get("serving") or f"it was not reached; {live or 'nothing'} was live before."
-            where = f"{host}: " if len(hosts) > 1 else ""
-            lines.append(f"  {where}{order.name}: {said.splitlines()[0]}")
-    listed = "\n".join(lines)
-    return f"{cause}\nThe rollout is undone. What serves now:\n{listed}"
+            if len(hosts) > 1 or said.splitlines()[0] not in cause.splitlines():  # once is enough
+                where = f"{host}: " if len(hosts) > 1 else ""
+                lines.append(f"  {where}{order.name}: {said.splitlines()[0]}")
+    listed = "".join(f"\n{line}" for line in lines)
+    return f"{cause}\nThe rollout is undone.{' What serves now:' if lines else ''}{listed}"
