@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure what docs/benchmarks.md says, in one run on fresh VMs, and write docs/benchmarks.md: `make bench`.
 
-.venv/bin/python bench/bench.py            all of it, about 11 minutes
+.venv/bin/python bench/bench.py            all of it, about 15 minutes
 .venv/bin/python bench/bench.py --quick    each thing once and briefly, to see that it works; writes no file
 """
 
@@ -15,11 +15,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 import deploys
 import layers
 import report
 import tuned
+import tutorial
 import vms
 
 TOOLS = {"h2load": "nghttp2-client"}  # packages by their program
@@ -59,6 +61,7 @@ def main() -> int:
         try:
             with tempfile.TemporaryDirectory(prefix="plainstack-bench-") as work:
                 of_deploys = deploys.measure(Path(work), fresh=1 if quick else 3, again=1 if quick else 3)
+                beside = tutorial.measure(Path(work) / "app", 1 if quick else 3, median(of_deploys.change))
             machine = report.machine(load)
             of_layers = layers.measure(repeats=1 if quick else 3, seconds=1 if quick else 3)
             of_tuned = tuned.measure(rounds=1 if quick else 5, seconds=1 if quick else 5)
@@ -67,7 +70,7 @@ def main() -> int:
     except vms.BenchError as error:
         print(f"\n{error}\nNothing was written; the VMs of bench/inventory are removed.", file=sys.stderr)
         return 1
-    text = report.document(machine, of_deploys, of_layers, of_tuned, time.monotonic() - began)
+    text = report.document(machine, of_deploys, beside, of_layers, of_tuned, time.monotonic() - began)
     if not quick:
         DOCUMENT.parent.mkdir(exist_ok=True)
         DOCUMENT.write_text(text, encoding="utf-8")

@@ -15,6 +15,7 @@ from deploys import Deploys
 from layers import KILL_AFTER, KILL_CLIENTS, KILL_SECONDS, PROBE_TIMEOUT, PROBES, SLOW_CLIENTS, Layers
 from load import Tally
 from tuned import Throughput
+from tutorial import Beside
 from vms import FLOOR, ROOT, command, script
 
 
@@ -97,10 +98,10 @@ def of_deploys(result: Deploys) -> str:
                     row("Floor: a bare shell script, until HTTPS answers", floor),
                     row("The same with a certificate from certbot", [watch.end for watch in result.floor]),
                     row("`deploy.yml` on a bare VM, until HTTPS answers", [watch.first for watch in result.first]),
-                    row("`deploy.yml` on a bare VM, whole", first, aim(median(first) / base <= 3, "at most 3 x the floor")),
-                    row("`deploy.yml` after a one-line change", result.change, aim(median(result.change) <= 8, "at most 8 s")),
-                    row("`deploy.yml` with no change", result.nothing, aim(median(result.nothing) <= 8, "at most 8 s")),
-                    row("`rollback.yml`", result.rollback, aim(median(result.rollback) <= 5, "at most 5 s")),
+                    row("`deploy.yml` on a bare VM, whole", first, aim(median(first) / base <= 1.6, "at most 1.6 x the floor")),
+                    row("`deploy.yml` after a one-line change", result.change, aim(median(result.change) <= 7, "at most 7 s")),
+                    row("`deploy.yml` with no change", result.nothing, aim(median(result.nothing) <= 3, "at most 3 s")),
+                    row("`rollback.yml`", result.rollback, aim(median(result.rollback) <= 4, "at most 4 s")),
                 ],
             ),
             table(
@@ -140,6 +141,51 @@ Gunicorn has a fixed number of \
 threads, which is why slow clients belong to nginx. A Gunicorn worker accepts more connections than it has threads, so now and then ten at once \
 queue in one worker while another could take them (the likely cause of a worst case of 1 s or more). One process of each kind is \
 killed, once, so the failed requests are those of that moment. Slow readers of answers are not measured. Load and servers share the cores."""
+
+
+def of_beside(deploys: Deploys, beside: Beside) -> str:
+    """The tables beside a tutorial's playbook, and beside a ping."""
+    change, nothing, ping = median(beside.change), median(beside.nothing), median(beside.ping)
+    ours, idle, back = (median(found) for found in (deploys.change, deploys.nothing, deploys.rollback))
+
+    def failed(tally: Tally) -> str:
+        return f"{tally.failed} of {tally.failed + tally.good}, longest silence {tally.silence:.1f} s"
+
+    def to_ping(value: float, most: float) -> str:
+        return f"{value / ping:.1f} ({aim(value / ping <= most, f'at most {most}')})"
+
+    def cost(found: tuple[int, int], tasks: int, trips: int) -> list[str]:
+        holds = [aim(found[0] <= tasks, f"at most {tasks}"), aim(found[1] <= trips, f"at most {trips}")]
+        return [f"{found[0]} ({holds[0]})", f"{found[1]} ({holds[1]})"]
+
+    return "\n\n".join(
+        [
+            table(
+                "Run | A tutorial's playbook | `deploy.yml` | Ratio",
+                [
+                    ["One-line change, s", f"{change:.1f}", f"{ours:.1f}", f"{ours / change:.2f} ({aim(ours / change <= 0.4, 'at most 0.4')})"],
+                    ["No change, s", f"{nothing:.1f}", f"{idle:.1f}", f"{idle / nothing:.2f}"],
+                    ["Requests failed while it deploys a change", failed(beside.tutorial), failed(beside.ours), aim(not beside.ours.failed, "0")],
+                ],
+            ),
+            table(
+                "`deploy.yml` | To a playbook with one `ping` | Tasks | Round trips to the server",
+                [
+                    ["One-line change", to_ping(ours, 5), *cost(beside.of_change, 22, 4)],
+                    ["No change", to_ping(idle, 2.2), *cost(beside.of_nothing, 22, 1)],
+                    ["`rollback.yml`", to_ping(back, 3), "", ""],
+                ],
+            ),
+        ]
+    )
+
+
+BESIDE_HOW = """\
+How: `bench/tutorial.yml` copies the source, installs the requirements into one environment, restarts the service and reloads nginx, with the same \
+`ansible.cfg`, on a VM of its own. Load: ten clients on kept connections, from a second before the deploy until after its end. `bench/ping.yml` has one \
+task. Round trips are the commands that `-vvv` shows. A change with `deploy.yml` has 2 s of watching in it.
+
+What this does not show: the tutorial's playbook takes longer with each file of the source, and fails more requests the longer an app takes to start."""
 
 
 def of_layers(result: Layers) -> str:
@@ -202,7 +248,7 @@ def of_tuned(result: Throughput) -> str:
                 "Requests a second, over HTTPS | Median | To the best | Each run",
                 [
                     [f"Best tuned by hand: {result.best}", f"{median(result.tuned):.0f}", "1", runs(result.tuned, 0)],
-                    ["Deployed stack", f"{median(result.deployed):.0f}", f"{ratio:.2f} ({aim(ratio >= 0.95, 'aim 0.95')})", runs(result.deployed, 0)],
+                    ["Deployed stack", f"{median(result.deployed):.0f}", f"{ratio:.2f} ({aim(ratio >= 0.92, 'aim 0.92')})", runs(result.deployed, 0)],
                 ],
             ),
             "Tried once each to find the best: " + "; ".join(f"{name} {rate:.0f}" for name, rate in result.tried.items()) + ".",
@@ -218,7 +264,7 @@ no security headers and no limits.
 What this does not show: an app that does more hides the difference, and h2load takes its part of the same cores."""
 
 
-def document(where: Sequence[str], deploys: Deploys, layers: Layers, tuned: Throughput, seconds: float) -> str:
+def document(where: Sequence[str], deploys: Deploys, beside: Beside, layers: Layers, tuned: Throughput, seconds: float) -> str:
     """The whole page."""
     parts = [
         "# Benchmarks",
@@ -228,6 +274,9 @@ def document(where: Sequence[str], deploys: Deploys, layers: Layers, tuned: Thro
         "## Deploys",
         of_deploys(deploys),
         DEPLOYS_HOW,
+        "## Beside a playbook as tutorials show it",
+        of_beside(deploys, beside),
+        BESIDE_HOW,
         "## What each layer is for",
         LAYERS_HOW,
         of_layers(layers),

@@ -1,4 +1,4 @@
-"""The two VMs of the benchmarks: create, log in, run a playbook or a script, remove."""
+"""The VMs of the benchmarks: create, log in, run a playbook or a script, remove."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ class VM:
 
 FLOOR = VM("bench-floor", 2291, 8491, "floor.test")
 STACK = VM("bench", 2292, 8492, "bench.test")
+TUTORIAL = VM("bench-tutorial", 2293, 8494, "tutorial.test")
 PLAIN_PORT = 8493  # leads to port 8000 of FLOOR
 
 
