@@ -1,7 +1,7 @@
 # `make` prints what there is to do.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv setup images demo demo-down lint unit test bench bench-fleet lock clean
+.PHONY: help venv setup images demo demo-down lint unit test test-kernel bench bench-fleet lock clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export CONTAINERS_CONF := $(CURDIR)/lab/containers.conf
@@ -42,6 +42,10 @@ unit: venv ## Run the unit tests
 
 test: images ## Run all tests, those in VMs too
 	@.venv/bin/python tools/run_tests.py
+
+test-kernel: setup ## Test a VM with its own kernel, in QEMU; 3 minutes with KVM, half an hour without
+	@tools/system-packages qemu-system-x86 e2fsprogs
+	@.venv/bin/python -m pytest -v -x tests/kernel
 
 bench: images ## Measure what docs/benchmarks.md says
 	@.venv/bin/python bench/bench.py
