@@ -38,7 +38,9 @@ RELEASE = 'rm -f "$lock"'
 TAKEN = b"t"  # what a worker tells the process that holds the locks
 REFUSED = b"r"
 RENEWAL = 20  # seconds between two renewals; where a step has renewed in between, they are at most twice as far apart
-APP_SERVERS, LOAD_BALANCERS, LEFT_OUT = "plainstack_app_servers", "plainstack_load_balancers", "plainstack_left_out"
+APP_SERVERS = "plainstack_app_servers"
+LOAD_BALANCERS = "plainstack_load_balancers"
+LEFT_OUT = "plainstack_left_out"
 LIMITED = """This run is limited to {hosts}, and a fleet is worked on as a whole; nothing was touched.
 Next: the same command without --limit. deploy.yml, scale.yml and rollback.yml leave out a server that is down with -e allow_unreachable=true."""
 

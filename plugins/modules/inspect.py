@@ -223,7 +223,8 @@ from ansible_collections.plainstack.web.plugins.module_utils.host.preflight impo
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, apps, read
 from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
-UV, PYTHONS = "/opt/plainstack/uv/bin/uv", "/opt/plainstack/python"
+UV = "/opt/plainstack/uv/bin/uv"
+PYTHONS = "/opt/plainstack/python"
 PATIENCE = 10  # seconds until a site must have answered
 
 

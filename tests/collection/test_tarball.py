@@ -102,7 +102,7 @@ def test_installed_tasks_are_all_there(installed: Path) -> None:
         "ansible-playbook", "plainstack.web.deploy", "-i", "hosts.yml", "--list-tasks",
         cwd=installed, ANSIBLE_COLLECTIONS_PATH=str(installed), ANSIBLE_CONFIG=str(installed / "ansible.cfg"),
     )  # fmt: skip
-    for role in ("python", "nginx", "certbot"):
+    for role in ("release", "gunicorn", "nginx", "certbot"):
         assert f"plainstack.web.{role} : " in said
 
 
