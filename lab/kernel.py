@@ -3,7 +3,7 @@
 
     lab/kernel.py build      make the disk of Debian 13 where it is missing or out of date; about two minutes
 
-`boot` starts it in QEMU, with KVM where this machine has it and emulated otherwise. Nothing that the VM writes stays on the disk.
+`boot` starts it in QEMU, with KVM where that works on this machine and emulated otherwise. Nothing that the VM writes stays on the disk.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from image import HOST_CAS, as_root, bootstrap, digest, virtual_machine
 STATE = Path.home() / ".cache" / "plainstack-lab"
 KEY = STATE / "id_ed25519"
 SIZE = "4G"
+FIRST_WORD = 20  # seconds until the console shows something with KVM, which inside of a VM may be there and not work
 SECONDS = 600  # until SSH must answer; emulated it takes about one minute
 NETWORK = "[Match]\nName=en*\n[Network]\nDHCP=yes\n"
 
@@ -76,17 +77,13 @@ def _answers(port: int) -> bool:
         return False
 
 
-@contextmanager
-def boot(ports: Mapping[int, int], log: Path) -> Iterator[None]:
-    """Run the VM until the block ends.
+def _spoke(log: Path) -> bool:
+    """Whether the console has shown anything."""
+    return log.exists() and log.stat().st_size > 0
 
-    :param ports: of 127.0.0.1, each with the VM's own that it leads to; one of them leads to 22.
-    :param log: file that gets what the VM's console shows.
-    :raises RuntimeError: when SSH does not answer, with the end of that.
-    """
+
+def _start(kvm: bool, forwards: str, log: Path) -> subprocess.Popen[bytes]:
     disk = directory()
-    kvm = os.access("/dev/kvm", os.R_OK | os.W_OK)
-    forwards = "".join(f",hostfwd=tcp:127.0.0.1:{outer}-:{inner}" for outer, inner in ports.items())
     command = [
         "qemu-system-x86_64",
         *("-machine", "q35", "-accel", "kvm" if kvm else "tcg,thread=multi", "-cpu", "host" if kvm else "max", "-smp", "2", "-m", "2048"),
@@ -95,8 +92,30 @@ def boot(ports: Mapping[int, int], log: Path) -> Iterator[None]:
         *("-netdev", f"user,id=net{forwards}", "-device", "virtio-net-pci,netdev=net"),
         *("-display", "none", "-monitor", "none", "-serial", f"file:{log}"),
     ]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@contextmanager
+def boot(ports: Mapping[int, int], log: Path) -> Iterator[None]:
+    """Run the VM until the block ends.
+
+    :param ports: of 127.0.0.1, each with the VM's own that it leads to; one of them leads to 22.
+    :param log: file that gets what the VM's console shows.
+    :raises RuntimeError: when SSH does not answer, with the end of that.
+    """
+    forwards = "".join(f",hostfwd=tcp:127.0.0.1:{outer}-:{inner}" for outer, inner in ports.items())
+    machine = _start(True, forwards, log) if os.access("/dev/kvm", os.R_OK | os.W_OK) else None
+    if machine:
+        deadline = time.monotonic() + FIRST_WORD
+        while machine.poll() is None and not _spoke(log) and time.monotonic() < deadline:
+            time.sleep(1)
+        if not _spoke(log):
+            machine.terminate()
+            machine.wait()
+            machine = None
+    machine = machine or _start(False, forwards, log)
     [ssh] = [outer for outer, inner in ports.items() if inner == 22]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as machine:
+    with machine:
         try:
             deadline = time.monotonic() + SECONDS
             while not _answers(ssh):

@@ -117,7 +117,7 @@ class ActionModule(ActionBase):
             archive = plan["archives"].get(name, {})
             if plan["event"] == "rollback":
                 app = make.as_deployed(app, order["configs"].get(host, {}))
-            elif order["reference"]:
+            elif order["reference"] and order["act"]:  # it was fetched only then
                 app, archive = adopt(app, order["reference"], run_files.load(f"reference-{name}"))
             event = "rollback" if plan["event"] == "rollback" else "deploy"
             whole = make.base(app, identifier, event, tls=not plan["balancers"], fleet=len(decision["servers"]) > 1)

@@ -131,6 +131,21 @@ def test_a_hook_is_run_by_the_first_server(run: Any, sent: Sent) -> None:
     assert len(sent) == 1
 
 
+def test_scale_with_nothing_to_do(run: Any, sent: Sent) -> None:
+    """Nothing was fetched from the server that has it."""
+    plan = run_files.load(run_files.PLAN)
+    run_files.save(run_files.PLAN, {**plan, "event": "scale"})
+    order = {**ORDER, "reference": "web3", "build": [], "act": [], "first": "web3"}
+    run_files.save(run_files.DECISION, {"orders": [order], "canaries": [], "servers": ["web3"]})
+    for name in ("stage", "start", "switch", "confirm", "retire", "after_live"):
+        run(name, "web3")
+    assert sent == []
+    release = {"id": NEW, "sequence": 4, "after_live": 3, "config": {}}
+    run_files.note("web3", seen={"hello": {"live": NEW, "releases": [release]}})
+    run("after_live", "web3")
+    assert [call["step"] for call in sent] == ["after_live"], "the hook that had failed"
+
+
 def test_a_hook_that_was_run_is_not_run_again(run: Any, sent: Sent) -> None:
     run_files.save(run_files.DECISION, {"orders": [{**ORDER, "first": "web3"}], "canaries": [], "servers": ["web3"]})
     run("after_live", "web3")
