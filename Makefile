@@ -1,7 +1,7 @@
 # `make` prints what there is to do.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv setup images demo demo-down lint unit test test-kernel bench bench-fleet lock clean
+.PHONY: help venv setup images demo demo-down lint unit test test-kernel bench bench-fleet docs lock clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export CONTAINERS_CONF := $(CURDIR)/lab/containers.conf
@@ -52,6 +52,10 @@ bench: images ## Measure what docs/benchmarks.md says
 
 bench-fleet: images ## Measure how the cost grows with the number of servers
 	@.venv/bin/python bench/fleet.py
+
+docs: venv ## Put what was measured (results/) into docs/, and write the reference
+	@for file in results/*; do [ ! -e "$$file" ] || cp -v "$$file" docs/; done
+	@.venv/bin/python tools/reference.py --write
 
 lock: venv ## Resolve requirements/dev.in anew
 	.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.12 --generate-hashes --no-emit-index-url --no-emit-find-links \

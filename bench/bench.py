@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure what docs/benchmarks.md says, in one run on fresh VMs, and write docs/benchmarks.md: `make bench`.
+"""Measure what docs/benchmarks.md says, in one run on fresh VMs, and write it to results/: `make bench`.
 
 .venv/bin/python bench/bench.py            all of it, about 15 minutes
 .venv/bin/python bench/bench.py --quick    each thing once and briefly, to see that it works; writes no file
@@ -25,7 +25,7 @@ import tutorial
 import vms
 
 TOOLS = {"h2load": "nghttp2-client"}  # packages by their program
-DOCUMENT = vms.ROOT / "docs" / "benchmarks.md"
+DOCUMENT = vms.ROOT / "results" / "benchmarks.md"  # `make docs` puts it into docs/
 
 
 def install_tools(tools: dict[str, str]) -> None:
@@ -51,7 +51,7 @@ def install_tools(tools: dict[str, str]) -> None:
 
 def main() -> int:
     """Run everything; 1 when something could not be measured."""
-    parser = argparse.ArgumentParser(description="Measure what docs/benchmarks.md says and write docs/benchmarks.md.")
+    parser = argparse.ArgumentParser(description="Measure what docs/benchmarks.md says and write it to results/.")
     parser.add_argument("--quick", action="store_true", help="each thing once and briefly; prints the tables and writes no file")
     quick = parser.parse_args().quick
     began = time.monotonic()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How the cost of a deploy grows with the number of servers: `make bench-fleet`, which writes docs/fleet-cost.md and .png.
+"""How the cost of a deploy grows with the number of servers: `make bench-fleet`, which writes results/fleet-cost.md and .png; `make docs` puts them into docs/.
 
 .venv/bin/python bench/fleet.py              1, 2, 4, 8, 16 and 32 servers, as far as the memory goes; about 20 minutes
 .venv/bin/python bench/fleet.py 1 4          1 and 4; prints the figures and writes no file
@@ -35,7 +35,7 @@ COUNTS = (1, 2, 4, 8, 16, 32)
 MEMORY = 512  # MiB of each server
 SPARE = 4096  # MiB that stay free
 FIRST_PORT = 2300
-DOCUMENT, PICTURE = vms.ROOT / "docs" / "fleet-cost.md", vms.ROOT / "docs" / "fleet-cost.png"
+DOCUMENT, PICTURE = vms.ROOT / "results" / "fleet-cost.md", vms.ROOT / "results" / "fleet-cost.png"
 CHANGED = Path("hello/templates/base.html")
 # The steps of a rollout by the tasks that do them; the rest is checking, configuration and Ansible's own
 STEPS = {
@@ -215,6 +215,7 @@ def main() -> int:
         return 1
     text = document(found, load)
     if not asked:
+        DOCUMENT.parent.mkdir(exist_ok=True)
         DOCUMENT.write_text(text, encoding="utf-8")
         picture(found)
     print(f"\n{text}")

@@ -115,6 +115,7 @@ whole part where nothing is switched. The steady state's is of all the rest of t
 same cores. The test fails when a part's worst is more than {TIMES_STEADY} times the steady state's, when one request fails, or when one is
 resent in a part without a reload."""
     sections = "\n\n".join(f"## {log.system}\n\n{log.table()}" for log in logs)
+    path.parent.mkdir(exist_ok=True)
     path.write_text(
         f"""# Releases under load
 

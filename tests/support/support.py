@@ -79,6 +79,7 @@ def ask(
 
 
 ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "results"  # `make docs` puts it into docs/
 LAB = Path.home() / ".cache" / "plainstack-lab"
 ACME = {"certbot_email": "admin@example.com", "certbot_server": "https://pebble:14000/dir", "certbot_server_ca": str(LAB / "pebble" / "ca.pem")}
 

@@ -27,7 +27,7 @@ import yaml
 
 from clients import Kind, Load, Response, Target
 from parts import OUTCOME
-from support import PEBBLE, ROOT, Connection, Run, Site, check_message
+from support import PEBBLE, RESULTS, ROOT, Connection, Run, Site, check_message
 from vm import Vm, wait
 
 INVENTORY = Path(__file__).parents[1] / "inventory"
@@ -141,7 +141,8 @@ class Fleet:
     def write(self) -> None:
         """Keep the figures for the docs."""
         count, failed = (sum(part[column] for part in self.parts) for column in (1, 2))
-        (ROOT / "docs" / "fleet-load.md").write_text(
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / "fleet-load.md").write_text(
             f"""# A fleet under load
 
 Written by `molecule test --scenario-name fleet` on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}: {failed} of {count:,} requests failed

@@ -22,7 +22,7 @@ from testinfra.host import Host
 from clients import KINDS, Load, Target
 from parts import Log, figures, write
 from server import Server, lock, site_of
-from support import ROOT, Connection, Run, name_of, ports
+from support import RESULTS, Connection, Run, name_of, ports
 from vm import wait
 
 INVENTORY = Path(__file__).parents[1] / "inventory"
@@ -81,7 +81,7 @@ def logs() -> Iterator[list[Log]]:
     done: list[Log] = []
     yield done
     if len(done) == SERVERS:
-        write(done, ROOT / "docs" / "releases.md", LOAD)
+        write(done, RESULTS / "releases.md", LOAD)
 
 
 @pytest.fixture(scope="module")
