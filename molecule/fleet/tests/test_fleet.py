@@ -445,7 +445,7 @@ def test_an_upgrade_begins_only_where_the_others_can_do_without_one(fleet: Fleet
     boots = [VMS[name].do("cat /proc/1/stat").split()[21] for name in fleet.servers]
     with fleet.part("upgrade that does not begin"), refusing_itself("app3"):
         run = fleet.site.start("upgrade.yml", "-e", "reboot=true").wait()
-    check_message(run, f"app3: http://{NAME}/healthz answered 403")
+    check_message(run, "is live on app3 and not healthy", "app3: it answered 403", "nothing was touched")
     limited = fleet.site.start("upgrade.yml", "--limit", "app2").wait()
     check_message(limited, "This run is limited to app2", "nothing was touched")
     assert [VMS[name].do("cat /proc/1/stat").split()[21] for name in fleet.servers] == boots

@@ -24,7 +24,7 @@ class Seen:
 
     `finished` says that nothing is left to do about the live release: it alone runs, is confirmed and healthy, and will start at boot.
     `matches` are ids of releases that are what is to be deployed; `stories` what is known of each release besides, by id (`went_live`,
-    `revision`, `verdict`, `migrated`, `config`); `archive` whether that of the live one is there.
+    `revision`, `verdict`, `migrated`, `config`); `archive` whether that of the live one is there; `unhealthy` what it answers where it is not healthy.
     """
 
     state: State
@@ -33,6 +33,7 @@ class Seen:
     stories: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     archive: bool = False
     went_back: bool = False
+    unhealthy: str = ""
 
 
 def parse(found: Mapping[str, Any]) -> Seen:
@@ -44,7 +45,7 @@ def parse(found: Mapping[str, Any]) -> Seen:
     confirmed = live.get("verdict") == "good" and live.get("sequence") and not live.get("pending")
     finished = bool(confirmed and alone and found["linked"] and found["enabled"] and not found["unhealthy"])
     state = State(found["live"], releases, frozenset(found["running"]))
-    return Seen(state, finished, tuple(found["matches"]), stories, found["archive"], bool(found.get("went_back")))
+    return Seen(state, finished, tuple(found["matches"]), stories, found["archive"], bool(found.get("went_back")), found["unhealthy"])
 
 
 @dataclass(frozen=True)
@@ -204,8 +205,9 @@ def upgrade(names: Sequence[str], seen: Mapping[str, Mapping[str, Seen]], balanc
                 "Next: ansible-playbook scale.yml"
             )
         if ill := [host for host, one in seen[name].items() if one.state.live and not one.finished]:
+            listed = "\n".join(f"  {host}: it {seen[name][host].unhealthy or 'answers; its run was interrupted'}" for host in ill)
             raise DecisionError(
-                f"{name}: {lives[ill[0]]} is live on {', '.join(ill)} and not healthy, or not confirmed; nothing was touched.\n"
+                f"{name}: {lives[ill[0]]} is live on {', '.join(ill)} and not healthy, or not confirmed; nothing was touched.\n{listed}\n"
                 f"Next: sudo journalctl --unit='{name}@*' on {ill[0]} says why; ansible-playbook deploy.yml confirms what is live."
             )
     if balanced and names and len(seen[names[0]]) == 1:
