@@ -32,6 +32,12 @@ options:
     description: Whether all packages are upgraded, as by C(apt-get full-upgrade).
     type: bool
     default: false
+  not_started:
+    description: Units that no package starts when it is installed, such as C(nginx.service), which would serve its package's page. Those that are there
+      already are left alone.
+    type: list
+    elements: str
+    default: []
   lock_timeout:
     description: Seconds to wait for another program that holds apt's locks.
     type: int
@@ -138,10 +144,22 @@ def available(names: list[str], optional: list[str]) -> list[str]:
     return optional if run(*APT, "--simulate", "install", *names, *optional)[0] == 0 else []
 
 
-def install(names: list[str], optional: list[str]) -> tuple[int, str]:
-    """Install the packages, and the optional ones where they can be had."""
+def install(names: list[str], optional: list[str], not_started: list[str]) -> tuple[int, str]:
+    """Install the packages, and the optional ones where they can be had.
+
+    :param not_started: units that a package would start; those that are there already are left alone.
+    """
     chosen = names + (available(names, optional) if optional else [])
-    return run(*APT, "install", *chosen) if chosen else (0, "")
+    if not chosen:
+        return 0, ""
+    new = [unit for unit in not_started if run("systemctl", "cat", unit)[0]]
+    if new:
+        run("systemctl", "mask", "--runtime", *new)
+    try:
+        return run(*APT, "install", *chosen)
+    finally:
+        if not_started:  # a run that was killed may have left it
+            run("systemctl", "unmask", "--runtime", *not_started)
 
 
 def main() -> None:
@@ -150,6 +168,7 @@ def main() -> None:
             "names": {"type": "list", "elements": "str", "default": []},
             "optional": {"type": "list", "elements": "str", "default": []},
             "upgrade": {"type": "bool", "default": False},
+            "not_started": {"type": "list", "elements": "str", "default": []},
             "lock_timeout": {"type": "int", "default": 300},
             "patience": {"type": "int", "default": 10},
         },
@@ -183,10 +202,10 @@ def main() -> None:
         run("dpkg", "--configure", "-a", "--force-confdef", "--force-confold")
     code, output, wrong = 1, "", []
     if fresh() and not given["upgrade"]:
-        code, output = install(missing, optional)
+        code, output = install(missing, optional, given["not_started"])
     if code:  # also where the lists name what the servers have replaced meanwhile
         wrong = update()
-        code, output = run(*APT, "full-upgrade") if given["upgrade"] else install(missing, optional)
+        code, output = run(*APT, "full-upgrade") if given["upgrade"] else install(missing, optional, given["not_started"])
     if code and (by := holder()):  # it was quicker
         module.exit_json(changed=False, installed=[], held_by=by)
     if code:

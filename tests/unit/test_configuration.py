@@ -176,9 +176,9 @@ def test_what_an_interrupted_run_left_is_validated(host: Path, run: Run) -> None
 @pytest.mark.parametrize(
     ("missing", "calls"),
     [
-        (["is-active"], ["start nginx.service"]),
+        (["is-active"], ["unmask --quiet --runtime nginx.service", "start nginx.service"]),
         (["is-enabled"], ["enable --quiet nginx.service", "reload-or-restart nginx.service"]),
-        (["is-active", "is-enabled"], ["enable --quiet nginx.service", "start nginx.service"]),
+        (["is-active", "is-enabled"], ["unmask --quiet --runtime nginx.service", "enable --quiet nginx.service", "start nginx.service"]),
     ],
 )
 def test_the_service_is_enabled_and_runs(host: Path, run: Run, missing: list[str], calls: list[str]) -> None:

@@ -1,12 +1,17 @@
 """What the operator reads when a server cannot even be looked at."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible import constants  # type: ignore[attr-defined]
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
+from ansible_collections.plainstack.web.plugins.action import inspect
 from ansible_collections.plainstack.web.plugins.action.inspect import ActionModule, _split
+from ansible_collections.plainstack.web.plugins.plugin_utils import run
+from ansible_collections.plainstack.web.plugins.plugin_utils.definition import UnfitDefinitionError
 
 VARIABLES = {"inventory_hostname": "web1", "inventory_file": "hosts.yml", "ansible_host": "192.0.2.1", "ansible_user": "admin"}
 SLOW = "Timeout (32s) waiting for privilege escalation prompt: "
@@ -26,6 +31,25 @@ SLOW = "Timeout (32s) waiting for privilege escalation prompt: "
 def test_which_roles_install_packages(server: bool, changes: dict[str, Any], roles: list[str]) -> None:
     of_host = {"balancers": [], "others": [{"name": "hello"}], "issuer": "web1", **changes}
     assert ActionModule._roles(of_host, "web1", server) == roles
+
+
+@pytest.mark.parametrize(("known", "limited"), [(False, True), (True, False)])
+def test_a_part_of_the_servers_is_looked_at_only_when_all_were(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, known: bool, limited: bool) -> None:
+    """upgrade.yml looks at each again, after its reboot."""
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    monkeypatch.setattr(ActionBase, "run", lambda *_arguments: {})
+    run.save(run.PLAN, {"event": "upgrade", "servers": ["web1", "web2"], "balancers": ["lb1"]})
+    if known:
+        run.note("web1", apps=[])
+
+    def definition(*_arguments: Any, **_named: Any) -> list[dict[str, Any]]:
+        raise UnfitDefinitionError("it goes on")
+
+    monkeypatch.setattr(inspect, "definition", definition)
+    result = ActionModule.__new__(ActionModule)
+    result._templar = None
+    said = result.run(None, {**VARIABLES, "ansible_play_hosts_all": ["web1", "web2"]})["msg"]
+    assert said.startswith("This run is limited to web1, web2" if limited else "it goes on")
 
 
 def test_packages_that_a_server_can_do_without() -> None:

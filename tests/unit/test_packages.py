@@ -295,6 +295,23 @@ def test_errors(output: str, said: str) -> None:
     assert errors(output) == said
 
 
+@pytest.mark.parametrize(("there", "masked"), [(False, ["mask --runtime nginx.service"]), (True, [])])
+def test_a_package_does_not_start_what_is_not_to_run_yet(monkeypatch: pytest.MonkeyPatch, there: bool, masked: list[str]) -> None:
+    """And whatever becomes of the installation, it can be started afterwards."""
+    ran: list[str] = []
+
+    def run(*command: str) -> tuple[int, str]:
+        ran.append(" ".join(command[1:]) if command[0] == "systemctl" else "apt")
+        if command[0] != "systemctl":
+            raise OSError
+        return (0 if there else 1) if command[1] == "cat" else 0, ""
+
+    monkeypatch.setattr(packages, "run", run)
+    with pytest.raises(OSError):
+        packages.install(["nginx"], [], ["nginx.service"])
+    assert ran == ["cat nginx.service", *masked, "apt", "unmask --runtime nginx.service"]
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[int]:
     """Another process holds the lock as apt does."""

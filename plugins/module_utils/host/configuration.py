@@ -156,6 +156,8 @@ def configure(
     commands = []
     if any(file["dest"].startswith(UNITS) for file in (changed or whole)):
         commands.append(["systemctl", "daemon-reload"])
+    if service and not active:
+        commands.append(["systemctl", "unmask", "--quiet", "--runtime", service])  # installing it may have been interrupted
     if not enabled:
         commands.append(["systemctl", "enable", "--quiet", service])
     if service:
