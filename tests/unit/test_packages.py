@@ -303,11 +303,11 @@ def test_a_package_does_not_start_what_is_not_to_run_yet(monkeypatch: pytest.Mon
     def run(*command: str) -> tuple[int, str]:
         ran.append(" ".join(command[1:]) if command[0] == "systemctl" else "apt")
         if command[0] != "systemctl":
-            raise OSError
+            raise OSError("apt is gone")
         return (0 if there else 1) if command[1] == "cat" else 0, ""
 
     monkeypatch.setattr(packages, "run", run)
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="apt is gone"):
         packages.install(["nginx"], [], ["nginx.service"])
     assert ran == ["cat nginx.service", *masked, "apt", "unmask --runtime nginx.service"]
 
