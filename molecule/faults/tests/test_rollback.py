@@ -84,7 +84,7 @@ def test_prune_goes_by_the_order_of_going_live(site: Site, vm: Vm, tidy: Tidy) -
 def test_repeated_after_it_was_interrupted_goes_back_once(site: Site, vm: Vm, get: Get, served: Served, tidy: Tidy) -> None:
     """It seems to hang, because a request takes long; the operator presses Ctrl-C and runs the same command again."""
     good, bad = release(site, vm, "again good"), release(site, vm, "again bad")
-    slow = threading.Thread(target=get, args=("/slow?seconds=12",))
+    slow = threading.Thread(target=get, args=("/slow?seconds=25",))
     with served():
         slow.start()
         run = site.start("rollback.yml")
