@@ -35,7 +35,7 @@ HOSTS = yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))
 NAME = "hello.fleet.test"
 BALANCERS, SERVERS = ("lb1", "lb2"), ("app1", "app2", "app3")
 KINDS = (Kind("GET", True, 0.02), Kind("POST", True, 0.02), Kind("GET", False, 0.06), Kind("POST", False, 0.06))
-PARTS = 20
+PARTS = 21
 SKEW = 1.5  # seconds from the first switch of a rollout to its last
 
 
