@@ -27,9 +27,7 @@ def left_behind(rules: str, ports: Collection[int]) -> list[list[str]]:
     --dport 2201 -j DNAT --to-destination 10.213.0.2:22".
     """
     found = [(line, FORWARDING.match(line)) for line in rules.splitlines()]
-    return [
-        ["-D", *shlex.split(line)[1:]] for line, match in found if match and int(match["port"]) in ports and match["address"].startswith(NETWORK)
-    ]
+    return [["-D", *shlex.split(line)[1:]] for line, match in found if match and int(match["port"]) in ports and match["address"].startswith(NETWORK)]
 
 
 def main(name: str, ports: Collection[int]) -> None:

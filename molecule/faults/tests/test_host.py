@@ -133,7 +133,9 @@ def test_worker_out_of_memory(vm: Vm, site: Site, get: Get, served: Served, tidy
     with served(IN_FLIGHT):
         assert get("/eat").status == 502
         assert [get("/healthz").status for _ in range(10)] == [200] * 10
-    assert "Perhaps out of memory?" in vm.do(f"journalctl --unit=hello@{vm.live()}.service --output=cat --no-pager")
+    unit = f"hello@{vm.live()}.service"
+    assert "Perhaps out of memory?" in vm.do(f"journalctl --unit={unit} --output=cat --no-pager")
+    assert vm.do(f"systemctl show --property=NRestarts --value {unit}").strip() == "0"
     del site.app["memory_max"]
     with served():
         assert site.deploy().code == 0

@@ -27,6 +27,14 @@ def test_answers_over_the_live_socket(host: Host, identifier: str) -> None:
     assert (answer["release"], answer["greeting"]) == (identifier, "hello")
 
 
+def test_where_memory_is_short_a_worker_ends_and_not_the_app(host: Host, identifier: str) -> None:
+    master = host.check_output("systemctl show --property=MainPID --value hello@%s.service", identifier)
+    workers = host.check_output("pgrep --parent %s", master).split()
+    assert workers
+    assert host.check_output("cat /proc/%s/oom_score_adj", master) == "0"
+    assert {host.check_output("cat /proc/%s/oom_score_adj", worker) for worker in workers} == {"500"}
+
+
 def test_exposure_is_at_most_1_5(host: Host, identifier: str) -> None:
     done = host.run("systemd-analyze security --threshold=15 hello@%s.service", identifier)
     assert done.rc == 0, done.stdout[-200:]
