@@ -66,6 +66,7 @@ def stages() -> list[Stage]:
         Stage("lint", "types", (f"{bin_}/mypy",)),
         Stage("lint", "YAML", (f"{bin_}/yamllint", "--strict", ".")),
         Stage("lint", "Ansible", (f"{bin_}/ansible-lint", "--strict")),
+        Stage("lint", "what changed", (f"{bin_}/antsibull-changelog", "lint")),
         Stage("lint", "the built collection", (python, "tools/sanity.py")),
         Stage("unit", "unit tests", (python, "-m", "pytest", "-q", "tests/unit")),
         Stage("unit", "tests of app_example", (python, "-m", "pytest", "-q"), "app_example"),

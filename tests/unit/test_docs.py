@@ -1,6 +1,8 @@
 """What is written for people: links that resolve, lines that fit, a README of one sitting, and nothing of the machine it was written on."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LONGEST = 140  # characters of a line of prose
 MOST = 1400  # words of the README, with its tables and commands
 LONG = 120  # lines from which on a page needs a table of contents
-GENERATED = {"docs/benchmarks.md", "docs/fleet-cost.md", "docs/fleet-load.md", "docs/releases.md"}
+GENERATED = {"CHANGELOG.md", "docs/benchmarks.md", "docs/fleet-cost.md", "docs/fleet-load.md", "docs/releases.md"}
 
 
 def pages() -> list[str]:
@@ -95,3 +97,10 @@ def test_every_page_is_found_from_the_readme() -> None:
 def test_nothing_of_the_machine_it_was_written_on(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     assert not re.findall(r"/root\b|/work/|\bpypi\.org|deb\.debian\.org|\bTODO\b", text), page
+
+
+def test_changelog_is_what_its_source_says(tmp_path: Path) -> None:
+    """`antsibull-changelog release` writes it: a change gets a file in changelogs/fragments, not a line in CHANGELOG.md."""
+    made = tmp_path / "CHANGELOG.md"
+    subprocess.run([Path(sys.executable).with_name("antsibull-changelog"), "generate", "--output", made], cwd=ROOT, check=True, capture_output=True)
+    assert made.read_text(encoding="utf-8") == (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
