@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LONGEST = 140  # characters of a line of prose
 MOST = 1400  # words of the README, with its tables and commands
 LONG = 120  # lines from which on a page needs a table of contents
-GENERATED = {"CHANGELOG.md", "docs/benchmarks.md", "docs/fleet-cost.md", "docs/fleet-load.md", "docs/releases.md"}
+GENERATED = {"docs/benchmarks.md", "docs/fleet-cost.md", "docs/fleet-load.md", "docs/releases.md"}
 
 
 def pages() -> list[str]:
@@ -63,7 +63,7 @@ def test_links_resolve(page: str) -> None:
         assert not anchor or anchor in anchors(file.read_text(encoding="utf-8")), f"{page} links to {target}"
 
 
-@pytest.mark.parametrize("page", pages())
+@pytest.mark.parametrize("page", [page for page in pages() if page != "CHANGELOG.md"])  # antsibull-changelog breaks no line
 def test_lines_fit(page: str) -> None:
     """But those of tables, and those that a single link or word makes long."""
     text = (ROOT / page).read_text(encoding="utf-8")
