@@ -68,12 +68,10 @@ class ActionModule(ActionBase):
             orders.append({**asdict(order), "build": sorted(order.build), "act": sorted(order.act), **facts})
         canaries = summary.canary([*known], plan["canary"])
         run.save(run.DECISION, {"orders": orders, "canaries": canaries, "servers": [*known]})
-        new = {host: [order["name"] for order in orders if not order["before"][host]] for host in known}
         return {
             "warnings": warnings,
             "canaries": canaries,
             "servers": [*known],
-            "new": new,
             "work": any(order["act"] for order in orders),
             "releases": {order["name"]: order["id"] for order in orders},
             "references": sorted({order["reference"] for order in orders} - {""}),

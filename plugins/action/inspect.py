@@ -114,6 +114,8 @@ class ActionModule(ActionBase):
             **wiring_of_host,
             "python_versions": missing,
             "lacks_python": lacks,
+            "unprepared": bool(absent) or lacks,
+            **self._certificates(wiring_of_host, result, server),
             **_split(absent, optional),
             "answering": answering,
             **self._probes(apps, seen),
@@ -126,6 +128,13 @@ class ActionModule(ActionBase):
         if server and of_host["balancers"]:
             return [*found, "firewall"]
         return [*found, "certbot"] if of_host["others"] and of_host["issuer"] == host else found
+
+    @staticmethod
+    def _certificates(of_host: dict[str, Any], result: dict[str, Any], server: bool) -> dict[str, bool]:
+        """Whether the host has certificates to look after, and whether anything follows once it has them."""
+        hands_on = len(of_host["sharers"]) > 1 or result["shares"] or bool(of_host["own_certificates"])
+        ends_tls = not (server and of_host["balancers"])
+        return {"hands_on": hands_on, "certified": ends_tls and (hands_on or bool(of_host["others"]) or result["renews"])}
 
     @staticmethod
     def _probes(apps: list[dict[str, Any]], seen: dict[str, Any]) -> dict[str, Any]:

@@ -26,8 +26,9 @@ INLINE = 256 * 1024  # bytes of an archive that goes along with the orders; a la
 TEMPLATES = Path(__file__).parents[2] / "roles" / "gunicorn" / "templates"
 # Failures of these do not keep the other steps from being done: they are shown, and the end of the run fails with their names
 GO_ON = ("undo", "retire", "after_live")
-# What is done along with a step, in the same round trip, where there is one server alone: no other one has to be waited for
-ALONG = {"migrate": ("start",), "switch": ("confirm", "retire")}
+# What is done along with a step, in the same round trip: where there is one server alone no other one has to be waited for
+ALONG = {"retire": ("after_live",)}
+ALONG_ALONE = {"migrate": ("start",), "switch": ("confirm", "retire", "after_live"), **ALONG}
 
 
 class OrderError(Exception):
@@ -62,16 +63,12 @@ class ActionModule(ActionBase):
         host, step, given = variables["inventory_hostname"], self._task.args["step"], self._task.args
         known = {} if given.get("apps") else run_files.of_host(host)
         try:
-            orders = {step: self._given_orders(step) if given.get("apps") else self._orders(host, step, known)}
-            if given.get("only") is not None:
-                orders = {step: [order for order in orders[step] if order["name"] in given["only"]]}
-            elif known and orders[step] and len(run_files.load(run_files.DECISION)["servers"]) == 1:
-                orders.update({other: self._orders(host, other, known) for other in ALONG.get(step, ())})
+            orders = {step: self._given_orders(step)} if given.get("apps") else self._whole(host, step, known)
         except (OrderError, AdoptError) as error:
             return {"failed": True, "msg": str(error)}
-        if not orders[step]:
+        if not orders:
             return {"changed": False, "apps": {}}
-        if step == "switch" and not self._task.check_mode and host == variables["ansible_play_hosts"][0]:
+        if orders.get(step) and step == "switch" and not self._task.check_mode and host == variables["ansible_play_hosts"][0]:
             # Where the connection is lost from here on nothing more can be said, so it is said now
             going_live = ", ".join(f"{order['name']}: {order['id']}" for order in orders[step])
             fleet = len(variables["ansible_play_hosts"]) > 1
@@ -79,7 +76,7 @@ class ActionModule(ActionBase):
             Display().display(f"{going_live}\nA server whose connection is lost from here on {then}. The same command again finishes the job.")
         token = known.get("token", "")
         try:
-            self._send_archives(orders[step])
+            self._send_archives(orders.get(step, []))
             arguments = {"step": step, "orders": encode(json.dumps(orders)), "run": token}
             result: dict[str, Any] = self._execute_module("plainstack.web.step", arguments, task_vars=variables)
         finally:
@@ -104,6 +101,20 @@ class ActionModule(ActionBase):
             Display().error(f"{host}: {result['msg']}", wrap_text=False)
             return {key: value for key, value in result.items() if key not in ("failed", "msg")}
         return result
+
+    def _whole(self, host: str, step: str, known: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+        """The orders of a step and of what is done along with it; none where there is nothing to do."""
+        decision = run_files.load(run_files.DECISION)
+        orders = {step: self._orders(host, step, known)}
+        if step in ("migrate", "start") and not orders[step]:
+            return {}
+        for other in (ALONG_ALONE if len(decision["servers"]) == 1 else ALONG).get(step, ()):
+            orders[other] = self._orders(host, other, known)
+        # nginx gets no site whose app is not there, and until then nobody's requests go to it
+        if "start" in orders:
+            new = [order["name"] for order in decision["orders"] if not order["before"].get(host)]
+            orders["switch"] = [order for order in self._orders(host, "switch", known) if order["name"] in new]
+        return {name: listed for name, listed in orders.items() if listed}
 
     def _orders(self, host: str, step: str, known: dict[str, Any]) -> list[dict[str, Any]]:
         """What was decided for the host."""

@@ -48,10 +48,6 @@ servers:
   returned: for V(orders)
   type: list
   elements: str
-new:
-  description: By server, the apps that have no live release there yet.
-  returned: for V(orders)
-  type: dict
 work:
   description: Whether a release is to go live anywhere.
   returned: for V(orders)

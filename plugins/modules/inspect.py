@@ -178,6 +178,16 @@ lacks_python:
   description: Whether uv or one of these versions is to be installed.
   returned: success
   type: bool
+unprepared:
+  description: Whether packages, uv or a Python are to be installed.
+  returned: success
+  type: bool
+certified:
+  description:
+    - Whether the host has certificates to look after. C(hands_on) is whether there is more to it than obtaining them, as they are shared with
+      other hosts or are the user's own.
+  returned: success
+  type: bool
 nft:
   description: Whether nftables is installed.
   returned: success

@@ -35,11 +35,6 @@ options:
     description: With C(step=stage) and O(apps), environment variables for uv, such as C(UV_DEFAULT_INDEX) or C(HTTPS_PROXY).
     type: dict
     default: {}
-  only:
-    description: Names of the apps to do it for; all of them when empty.
-    type: list
-    elements: str
-    default: []
   through_nginx:
     description: With C(step=confirm) and O(apps), probe through this host's nginx.
     type: bool
@@ -86,7 +81,7 @@ apps:
   returned: always
   type: dict
 along:
-  description: The same for each step that was done along with it, where one server alone has the release.
+  description: The same for each step that was done along with it.
   returned: always
   type: dict
 """
@@ -105,7 +100,6 @@ def main() -> None:
         argument_spec={
             "step": {"type": "str", "choices": list(STEPS), "required": True},
             "apps": {"type": "list", "elements": "dict", "default": []},
-            "only": {"type": "list", "elements": "str", "default": []},
             "build_environment": {"type": "dict", "default": {}, "no_log": True},
             "through_nginx": {"type": "bool", "default": True},
             "orders": {"type": "str", "default": "", "no_log": True},

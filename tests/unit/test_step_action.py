@@ -53,9 +53,9 @@ def action(tmp_path: Path, sent: Sent, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def module(_name: str, given: dict[str, Any], **_named: Any) -> dict[str, Any]:
         orders = json.loads(decode(given["orders"]))
-        sent.append({"step": given["step"], "run": given["run"], "steps": [*orders], "orders": orders[given["step"]]})
+        sent.append({"step": given["step"], "run": given["run"], "steps": [*orders], "orders": orders.get(given["step"], [])})
         done = {name: {order["name"]: {"id": order["id"], "changed": True} for order in listed} for name, listed in orders.items()}
-        return {"changed": True, "apps": done.pop(given["step"]), "along": done, **task.answer}
+        return {"changed": True, "apps": done.pop(given["step"], {}), "along": done, **task.answer}
 
     task._execute_module = module
     task._make_tmp_path = lambda: "/tmp/x"
@@ -184,13 +184,17 @@ def test_what_is_done_along_with_a_step_on_a_server_of_its_own(run: Any, sent: S
     assert {*run_files.of_host("web2")["did"]} == {name, *along}
 
 
-def test_an_app_that_is_new_is_switched_before_there_is_a_site(run: Any, sent: Sent) -> None:
-    """And confirmed once there is."""
-    run_files.save(run_files.DECISION, {"orders": [ORDER], "canaries": [], "servers": ["web1"]})
-    run("switch", "web1", only=["hello"])
-    run("switch", "web1")
-    run("confirm", "web1")
-    assert [call["steps"] for call in sent] == [["switch"], ["confirm"]]
+@pytest.mark.parametrize("name", ["start", "migrate"])
+@pytest.mark.parametrize("servers", [["web2"], ["web1", "web2"]])
+def test_an_app_that_is_new_is_switched_once_it_runs(run: Any, sent: Sent, name: str, servers: list[str]) -> None:
+    """Before there is a site, and confirmed once there is."""
+    run_files.save(run_files.DECISION, {"orders": [{**ORDER, "before": {"web1": OLD, "web2": ""}}], "canaries": [], "servers": servers})
+    for one in (name, "start", "switch", "confirm"):
+        run(one, "web2")
+    alone = len(servers) == 1
+    begin = [["migrate", "start", "switch"]] if name == "migrate" and alone else [["migrate"]] if name == "migrate" else []
+    rest = [] if begin and alone else [["start", "switch"]]
+    assert [call["steps"] for call in sent] == [*begin, *rest, ["confirm", "retire"] if alone else ["confirm"]]
 
 
 @pytest.mark.parametrize(("name", "ends"), [("confirm", True), ("retire", False)])
@@ -227,13 +231,6 @@ def test_what_one_server_has_is_said(run: Any, action: Any, capsys: pytest.Captu
     action._task.args = {"step": "switch"}
     action.run(None, {"inventory_hostname": "web1", "ansible_play_hosts": ["web1"]})
     assert f"hello: {NEW}\nA server whose connection is lost from here on has this live" in capsys.readouterr().out
-
-
-def test_what_was_switched_is_not_switched_again(run: Any, sent: Sent) -> None:
-    """An app that is new here is switched to before nginx is set up."""
-    run("switch", "web1", only=["hello"])
-    run("switch", "web1")
-    assert len(sent) == 1
 
 
 def test_a_rollback_goes_by_the_settings_of_the_release(run: Any, sent: Sent) -> None:
