@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 """How the cost of a deploy grows with the number of servers: `make bench-fleet`, which writes results/fleet-cost.md and .png; `make docs` puts them into docs/.
 
-.venv/bin/python bench/fleet.py              1, 2, 4, 8, 16 and 32 servers, as far as the memory goes; about 20 minutes
+.venv/bin/python bench/fleet.py              1, 2, 4, 8, 16 and 32 servers, as far as the memory goes, then 100 and 500 simulated; 40 minutes
 .venv/bin/python bench/fleet.py 1 4          1 and 4; prints the figures and writes no file
+.venv/bin/python bench/fleet.py 2 100        2 and, as they are more than there is memory for, 100 simulated
 
-The servers are containers from the snapshot of a provisioned one, on the machine of the controller: they share its cores.
+The servers are containers from the snapshot of a provisioned one, on the machine of the controller: they share its cores. A simulated
+server answers as one of two real ones did, after as long as that took (bench/record.py, bench/connection/recorded.py): what is left is
+the controller's own work.
 """
 
 from __future__ import annotations
@@ -21,17 +24,20 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
 import vms
+from answers import COUNTERS, FIRST, RECORDS
 from bench import install_tools
 from report import aim, machine_of, table
 
 COUNTS = (1, 2, 4, 8, 16, 32)
+SIMULATED = (100, 500)
+WITHIN = 60  # seconds in which the most of them have switched, from the first to the last
 MEMORY = 512  # MiB of each server
 SPARE = 4096  # MiB that stay free
 FIRST_PORT = 2300
@@ -93,13 +99,20 @@ def sample(process: int, found: list[int], over: threading.Event) -> None:
         found.append(memory(process))
 
 
-def run(playbook: str, directory: Path, count: int) -> Cost:
+def run(playbook: str, directory: Path, count: int, settings: Mapping[str, str] | None = None, program: Sequence[str] = ("ansible-playbook",)) -> Cost:
     """Run a playbook on all servers.
 
     :raises BenchError: with the end of its output when it fails.
     """
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(vms.ROOT / "ansible.cfg"), "ANSIBLE_FORKS": str(count), "ANSIBLE_NOCOLOR": "1", "PYTHONUNBUFFERED": "1"}
-    command = [str(vms.ROOT / ".venv/bin/ansible-playbook"), playbook, "-i", str(directory)]
+    settings = {
+        "ANSIBLE_CONFIG": str(vms.ROOT / "ansible.cfg"),
+        "ANSIBLE_FORKS": str(count),
+        "ANSIBLE_NOCOLOR": "1",
+        "PYTHONUNBUFFERED": "1",
+        **(settings or {}),
+    }
+    environment = {**os.environ, **settings}
+    command = [str(vms.ROOT / ".venv/bin" / program[0]), *program[1:], playbook, "-i", str(directory)]
     steps = dict.fromkeys(STEPS, 0.0)
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     output: list[str] = []
@@ -126,23 +139,59 @@ def run(playbook: str, directory: Path, count: int) -> Cost:
     return Cost(total, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, max(most), steps)
 
 
+def change(source: Path, what: str) -> None:
+    """Make a one-line change."""
+    page = source / CHANGED
+    page.write_text(page.read_text(encoding="utf-8") + f"<!-- {what} -->\n", encoding="utf-8")
+
+
 def measure(work: Path, counts: Sequence[int]) -> dict[int, tuple[Cost, Cost]]:
     """For each number of servers a redeploy of a one-line change, and a deploy with no change."""
     source, directory = work / "source", work / "inventory"
-    shutil.copytree(vms.ROOT / "app_example", source, ignore=shutil.ignore_patterns("__pycache__", ".*_cache", "instance"))
     found = {}
     for count in counts:
         inventory(directory, count, source)
         try:
             run("lab/create.yml", directory, count)
             run("deploy.yml", directory, count)  # opens the connections, and brings the servers that are new up to date
-            page = source / CHANGED
-            page.write_text(page.read_text(encoding="utf-8") + f"<!-- {count} servers -->\n", encoding="utf-8")
+            change(source, f"{count} servers")
             found[count] = run("deploy.yml", directory, count), run("deploy.yml", directory, count)
         finally:
             run("lab/destroy.yml", directory, count)
-        change, nothing = found[count]
-        print(f"{count} servers: change {change.total:.1f} s, no change {nothing.total:.1f} s", flush=True)
+        print(f"{count} servers: change {found[count][0].total:.1f} s, no change {found[count][1].total:.1f} s", flush=True)
+    return found
+
+
+def record(work: Path, source: Path) -> Path:
+    """What two real servers answer during a deploy of a one-line change: the one that builds and the one that fetches."""
+    directory, answers = work / "recorded", work / "answers"
+    inventory(directory, 2, source)
+    try:
+        run("lab/create.yml", directory, 2)
+        run("deploy.yml", directory, 2)
+        change(source, "recorded")
+        run("deploy.yml", directory, 2, program=("python", str(vms.ROOT / "bench/record.py"), str(answers)))
+    finally:
+        run("lab/destroy.yml", directory, 2)
+    return answers
+
+
+def simulate(work: Path, counts: Sequence[int]) -> dict[int, tuple[Cost, float]]:
+    """For each number of simulated servers a one-line change, and the seconds from the first switch to the last."""
+    source, directory = work / "source", work / "simulated"
+    answers, found = record(work, source), {}
+    for count in counts:
+        change(source, f"{count} simulated")
+        shutil.copytree(work / "recorded", directory, dirs_exist_ok=True)
+        hosts = [f"simulated-{number}" for number in range(1, count + 1)]
+        group = {"hosts": dict.fromkeys(hosts), "vars": {"ansible_connection": "recorded"}}
+        (directory / "hosts.yml").write_text(yaml.safe_dump({"app_servers": group}), encoding="utf-8")
+        with tempfile.TemporaryDirectory(dir=work) as counters:
+            settings = {"ANSIBLE_CONNECTION_PLUGINS": str(vms.ROOT / "bench/connection"), RECORDS: str(answers), COUNTERS: counters, FIRST: hosts[0]}
+            cost = run("deploy.yml", directory, count, settings)
+            ends = [float((Path(counters) / f"{host} step switch").read_text(encoding="utf-8").split()[-1]) for host in hosts]
+        found[count] = cost, max(ends) - min(ends)
+        print(f"{count} simulated servers: change {cost.total:.1f} s, from the first switch to the last {found[count][1]:.1f} s", flush=True)
     return found
 
 
@@ -164,7 +213,30 @@ def picture(found: dict[int, tuple[Cost, Cost]]) -> None:
     vms.command(["gnuplot"], f"{data}{settings}\nplot {lines}\n".encode())
 
 
-def document(found: dict[int, tuple[Cost, Cost]], load: float) -> str:
+def simulation(found: Mapping[int, tuple[Cost, float]]) -> str:
+    """The figures of the simulated servers as Markdown."""
+    if not found:
+        return ""
+    rows = [
+        [f"{n}", f"{c.total:.1f}", f"{c.cpu:.1f}", f"{c.cpu / n:.2f}", f"{c.steps['switch']:.1f}", f"{spread:.1f}", f"{c.memory}"]
+        for n, (c, spread) in found.items()
+    ]
+    few, most = min(found), max(found)
+    growth = (found[most][0].cpu / most) / (found[few][0].cpu / few)
+    spread = found[most][1]
+    return f"""
+## The controller alone
+
+So many simulated servers, with as many forks: each answers as one of two real ones did, after as long as that took. A one-line change.
+
+{table("Servers | change | its CPU | CPU a server | switch, the task | first switch to last | controller, MiB", rows)}
+
+{most} servers have switched {spread:.0f} s after the first of them; {aim(spread <= WITHIN, f"at most {WITHIN} s")}. A server costs {growth:.1f} times
+as much CPU with {most} as with {few}: what grows with the square of their number is Ansible's own handling of all hosts' variables.
+"""
+
+
+def document(found: dict[int, tuple[Cost, Cost]], simulated: Mapping[int, tuple[Cost, float]], load: float) -> str:
     """The figures as Markdown."""
     rows = []
     for count, (change, nothing) in found.items():
@@ -194,7 +266,7 @@ One server does all from the switch on in one call. {last} servers take {times:.
 - Of it {cpu:.2f} s are CPU of the controller, so with real servers the controller's cores are the limit: if it stays a line, a change
   on 500 servers needs {500 * cpu / 60:.0f} minutes of CPU, {500 * cpu / 8 / 60:.0f} minutes on eight cores. With as many forks as servers its memory
   grows by {fork:.0f} MiB a server, {500 * fork / 1024:.1f} GiB for 500. With fewer forks each step takes several turns, the switch too.
-"""
+{simulation(simulated)}"""
 
 
 def main() -> int:
@@ -204,16 +276,19 @@ def main() -> int:
     asked = parser.parse_args().counts
     load = os.getloadavg()[0]
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") // 2**20
-    counts = asked or [count for count in COUNTS if count * MEMORY <= free - SPARE]
+    counts = [count for count in asked or COUNTS if count * MEMORY <= free - SPARE]
+    simulated = [count for count in asked if count not in counts] if asked else SIMULATED
     try:
         install_tools({"gnuplot": "gnuplot-nox"})
         vms.command([str(vms.ROOT / ".venv/bin/ansible-playbook"), "lab/provisioned.yml"])
         with tempfile.TemporaryDirectory(prefix="plainstack-bench-") as work:
+            shutil.copytree(vms.ROOT / "app_example", Path(work) / "source", ignore=shutil.ignore_patterns("__pycache__", ".*_cache", "instance"))
             found = measure(Path(work), counts)
+            alone = simulate(Path(work), simulated) if simulated else {}
     except vms.BenchError as error:
         print(f"\n{error}\nNothing was written; the servers are removed.", file=sys.stderr)
         return 1
-    text = document(found, load)
+    text = document(found, alone, load)
     if not asked:
         DOCUMENT.parent.mkdir(exist_ok=True)
         DOCUMENT.write_text(text, encoding="utf-8")
