@@ -17,6 +17,8 @@ class WiringError(ValueError):
 # What a new release is made for besides code and environment; the rest is nginx's and takes effect with a reload
 OF_THE_RELEASE = (
     "module",
+    "server",
+    "gunicorn",
     "python",
     "requirements",
     "static",
@@ -57,7 +59,7 @@ def _backend(app: Mapping[str, Any], servers: Sequence[str] | None) -> dict[str,
     """Where nginx finds an app: on this host, or on other servers."""
     name = app["name"]
     waits = app["timeout"] + (BALANCER if servers is not None else 0)
-    found: dict[str, Any] = {key: app[key] for key in ("name", "path", "timeout", "body_size")}
+    found: dict[str, Any] = {key: app[key] for key in ("name", "path", "timeout", "websocket_timeout", "body_size")}
     found["timeouts"] = {"dest": App(name).timeouts, "content": directives(waits)}
     if servers is not None:
         return {**found, "servers": list(servers), "balance": app["balance"]}
@@ -167,6 +169,7 @@ def of_host(host: str, apps: Sequence[Mapping[str, Any]], names: Sequence[str], 
     own = [app for app in apps if app["certificate"] and edge]
     return {
         "names": list(names),
+        "app_packages": sorted({package for app in apps for package in app["packages"]}),
         "python_versions": sorted({app["python"] for app in apps} - {"system"}),
         "sites": sites(apps, issuer["issuer"] != host),
         "certificates": certificates([app for app in apps if app["name"] in names]) if edge else [],
