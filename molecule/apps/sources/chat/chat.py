@@ -33,8 +33,7 @@ async def healthz() -> dict[str, str]:
 @app.get("/about")
 async def tell(request: Request) -> dict[str, object]:
     """What the app sees."""
-    client = request.client.host if request.client else None
-    return {**about(), "begun": getattr(app.state, "begun", False), "url": str(request.url), "client": client}
+    return {**about(), "begun": getattr(app.state, "begun", False), "url": str(request.url), "upgrade": request.headers.get("upgrade")}
 
 
 @app.get("/events")
