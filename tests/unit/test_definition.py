@@ -54,6 +54,14 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"source": ...}, "app 'hello': 'source' is missing."),
     ({"module": ""}, "'module' is missing."),
     ({"domains": []}, "'domains' is missing."),
+    # Names and headers
+    ({"aliases": ["*.example.com"]}, "'*.example.com' in 'aliases' is not a full, lower-case host name"),
+    ({"aliases": ["hello.example.com"]}, "the domain 'hello.example.com' is claimed twice: by 'hello' and by 'hello'."),
+    ({"headers": {"X Frame": "1"}}, "'X Frame' in 'headers' is no header that can be set here."),
+    ({"headers": {"Set-Cookie": "a=1"}}, "'Set-Cookie' in 'headers' is no header that can be set here."),
+    ({"headers": {"X-A": "$host"}}, "the value of 'X-A' in 'headers' must be printable ASCII without a dollar sign."),
+    ({"headers": {"X-A": 1}}, "'X-A' in 'headers' must be text, or null to take the header away."),
+    ({"headers": {"X-A": "1", "x-a": "2"}}, "a name is twice in 'headers'"),
     # How it is served
     ({"server": "asgy"}, "'server' is 'asgy'; it must be wsgi or asgi."),
     ({"module": "shop:create_app(name)"}, "the arguments of a factory must be plain values"),
@@ -249,6 +257,10 @@ def test_an_app_on_a_path_of_another(tmp_path: Path) -> None:
         ([{}, {**API, "static": {"/static": "static"}}], "app 'api': '/static' in 'static' is not below the app's 'path', /api."),
         ([{}, {**API, "health_path": "/apis"}], "app 'api': 'health_path' is '/apis', which is not below the app's 'path', /api."),
         ([{"static": {"/api/docs": "static"}}, API], "app 'hello': the prefix /api/docs of 'static' lies in the 'path' of 'api'."),
+        (
+            [{}, {**API, "aliases": ["www.example.com"]}],
+            "app 'api': an app with a 'path' has the aliases of the app that has the rest of its domains; remove 'aliases'.",
+        ),
         ([{}, API, {**API, "name": "second"}], "the path 'hello.example.com/api' is claimed twice: by 'api' and by 'second'."),
     ],
 )
@@ -266,6 +278,8 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         "gunicorn": {},
         "packages": [],
         "websocket_timeout": 3600,
+        "aliases": [],
+        "headers": {},
         "domains": ["hello.example.com"],
         "python": "system",
         "build": "source",
@@ -308,6 +322,8 @@ def test_an_empty_key_is_its_default(tmp_path: Path) -> None:
         ({"module": 'shop:make("it\'s", [1, 2], debug=False)'}, {"module": 'shop:make("it\'s", [1, 2], debug=False)'}),
         ({"module": "shop:site.app"}, {"module": "shop:site.app"}),
         ({"gunicorn": {"loglevel": "debug", "limit_request_line": 8190, "proxy_protocol": False}}, {"server": "wsgi"}),
+        ({"headers": {"X-Frame-Options": None, "X-A": 'a "b" \\ c;'}}, {"headers": {"X-Frame-Options": "", "X-A": 'a "b" \\ c;'}}),
+        ({"aliases": ["www.example.com"]}, {"aliases": ["www.example.com"]}),
         ({"packages": ["libpq5", "g++"]}, {"packages": ["libpq5", "g++"]}),
         ({"source": "./x/../hello/"}, {"source": "{directory}/hello"}),
         ({"source": "{directory}/hello"}, {"source": "{directory}/hello"}),

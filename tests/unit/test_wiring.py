@@ -20,6 +20,8 @@ APP: dict[str, Any] = {
     "server": "wsgi",
     "gunicorn": {},
     "packages": [],
+    "aliases": [],
+    "headers": {},
     "domains": ["hello.example.com", "www.hello.example.com"],
     "python": "system",
     "requirements": "uv.lock",
@@ -86,6 +88,8 @@ def test_sites() -> None:
     assert site == {
         "name": "hello",
         "domains": ["hello.example.com", "www.hello.example.com"],
+        "aliases": {},
+        "headers": {},
         "socket": "/srv/hello/live.sock",
         "certificate": "/etc/letsencrypt/live/hello/fullchain.pem",
         "certificate_key": "/etc/letsencrypt/live/hello/privkey.pem",
@@ -117,6 +121,8 @@ def test_balanced_sites() -> None:
     assert site == {
         "name": "hello",
         "domains": ["hello.example.com", "www.hello.example.com"],
+        "aliases": {},
+        "headers": {},
         "servers": ["10.0.0.1", "10.0.0.2"],
         "balance": "cookie",
         "certificate": "/etc/letsencrypt/live/hello/fullchain.pem",
@@ -176,3 +182,14 @@ def test_the_first_host_with_the_same_sites_obtains_the_certificates() -> None:
 def test_nobody_obtains_what_is_there_already() -> None:
     hosts = {"a": {"apps": [OWN]}, "b": {"apps": [OWN]}}
     assert [found["issuer"] for found in issuers(list(hosts), hosts).values()] == ["a", "b"]
+
+
+def test_an_alias_is_a_name_of_the_site_and_of_its_certificate() -> None:
+    app = {**APP, "domains": ["example.com"], "aliases": ["www.example.com"], "headers": {"X-Frame-Options": ""}}
+    [site] = sites([app])
+    assert (site["domains"], site["aliases"], site["headers"]) == (
+        ["example.com", "www.example.com"],
+        {"www.example.com": "example.com"},
+        {"X-Frame-Options": ""},
+    )
+    assert certificates([app]) == [{"name": "hello", "domains": ["example.com", "www.example.com"]}]

@@ -131,6 +131,22 @@ def test_a_factory_is_called_with_its_arguments(host: Host, https: Request) -> N
     assert about(https, site(host, "shop")) == {"name": "a 'shop'", "currency": "EUR", "tree": "/usr/bin/tree"}
 
 
+def test_an_alias_leads_to_the_domain(host: Host, https: Request, http_: Request) -> None:
+    """With a certificate of its own name, and first to HTTPS."""
+    name = site(host, "shop")
+    answer = https(f"www.{name}", "/about?a=%20b")
+    assert (answer.status, answer.headers["location"]) == (301, f"https://{name}/about?a=%20b")
+    assert http_(f"www.{name}", "/about").headers["location"] == f"https://www.{name}/about"
+
+
+def test_headers(host: Host, https: Request) -> None:
+    headers = https(site(host, "shop"), "/about").headers
+    assert (headers["permissions-policy"], headers["x-robots-tag"]) == ('camera=(self "https://a.test")', "noindex")
+    assert "x-frame-options" not in headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert https(site(host, "chat"), "/about").headers["x-frame-options"] == "DENY"
+
+
 @BOTH
 def test_a_websocket_across_a_deploy(host: Host, https: Request, pebble_root: str, alone: Path, app: str) -> None:
     """The open one works until its release ends, a new one comes to the new release, and no request fails."""

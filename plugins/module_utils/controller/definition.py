@@ -26,6 +26,11 @@ NAME = re.compile(r"[a-z][a-z0-9-]{0,29}[a-z0-9]")
 MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*((\.[A-Za-z_]\w*)*|\(.*\))", re.ASCII)
 PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 SETTING = re.compile(r"[a-z][a-z0-9_]*")
+HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,99}")
+# nginx would read a dollar as the begin of a variable
+HEADER_VALUE = re.compile(r"[ -#%-~]{1,4000}")
+# Headers that frame an answer, or that nginx sets where it belongs
+OWN_HEADERS = ("connection", "content-encoding", "content-length", "content-type", "date", "keep-alive", "server", "set-cookie", "transfer-encoding", "upgrade")
 # Settings of Gunicorn that the unit, the gate and the switch depend on, or that have a key of their own
 OWN_SETTINGS = {
     "wsgi_app": "module",
@@ -133,6 +138,21 @@ SPEC: dict[str, dict[str, Any]] = {
         "required": True,
         "pattern": DOMAIN,
         "description": "Names that the site answers to; all of them are in its certificate.",
+    },
+    "aliases": {
+        "type": "list",
+        "elements": "str",
+        "default": [],
+        "pattern": DOMAIN,
+        "description": "Names that lead visitors to the first of `domains`, such as `[www.example.com]`; they are in the certificate, too.",
+    },
+    "headers": {
+        "type": "dict",
+        "default": {},
+        "keys": HEADER,
+        "values": ["str", "null"],
+        "description": "Headers of every answer, where the app sends none of that name: `{X-Frame-Options: SAMEORIGIN}`. "
+        "`null` takes one away that Plainstack sends, such as `Permissions-Policy`.",
     },
     "path": {
         "type": "str",
@@ -375,7 +395,9 @@ def _odd(text: str, lines: bool = False) -> str:
 
 def _elements(key: str, value: Any, where: str) -> list[str]:
     """What is wrong with the items of a list, with the directories of `static`, or with the settings of `gunicorn`."""
-    if key == "gunicorn":
+    if key == "headers":
+        wrong = [f"'{name}' in '{key}' must be text, or null to take the header away" for name, item in value.items() if not isinstance(item, str | None)]
+    elif key == "gunicorn":
         wrong = [f"'{name}' in '{key}' must be text, a number, true or false" for name, item in value.items() if not isinstance(item, str | int | float)]
     elif isinstance(value, Mapping):
         wrong = [f"the directory of '{prefix}' in '{key}' must be text, not {item!r}" for prefix, item in value.items() if not isinstance(item, str)]
@@ -482,6 +504,26 @@ def _check_server(app: Mapping[str, Any], where: str) -> list[str]:
     return problems
 
 
+def _check_site(app: Mapping[str, Any], where: str) -> list[str]:
+    """What is wrong with the names that lead to the app, and with the headers of its answers."""
+    problems = []
+    for alias in app["aliases"]:
+        if not DOMAIN.fullmatch(alias) or len(alias) > 253:
+            hint = _domain_hint(alias)
+            problems.append(f"{where}: '{alias}' in 'aliases' is not a full, lower-case host name such as www.example.com{hint or '.'}")
+    for name, value in app["headers"].items():
+        if not isinstance(name, str) or not HEADER.fullmatch(name) or name.lower() in OWN_HEADERS:
+            problems.append(f"{where}: '{name}' in 'headers' is no header that can be set here.")
+        elif value and not HEADER_VALUE.fullmatch(value):
+            problems.append(f"{where}: the value of '{name}' in 'headers' must be printable ASCII without a dollar sign.")
+    if len({str(name).lower() for name in app["headers"]}) < len(app["headers"]):
+        problems.append(f"{where}: a name is twice in 'headers'; upper and lower case are the same there.")
+    for key in ("aliases", "headers"):
+        if app["path"] != "/" and app[key]:
+            problems.append(f"{where}: an app with a 'path' has the {key} of the app that has the rest of its domains; remove '{key}'.")
+    return problems
+
+
 def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
     problems = []
     rules = (
@@ -543,7 +585,7 @@ def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
         problems.append(f"{where}: an app with a 'path' has the certificate of the app that has the rest of its domains; remove 'certificate'.")
     if bool(app["certificate"]) != bool(app["certificate_key"]):
         problems.append(f"{where}: 'certificate' and 'certificate_key' go together.")
-    return problems or _check_server(app, where)
+    return problems or _check_server(app, where) + _check_site(app, where)
 
 
 def check(app: Mapping[str, Any], where: str) -> list[str]:
@@ -581,6 +623,7 @@ def _complete(app: Mapping[str, Any], directory: str) -> dict[str, Any]:
         if whole[key]:
             whole[key] = os.path.normpath(os.path.join(directory, os.path.expanduser(whole[key])))
     whole["static"] = {prefix: posixpath.normpath(str(folder)) for prefix, folder in whole["static"].items()}
+    whole["headers"] = {name: value or "" for name, value in whole["headers"].items()}
     whole["include"] = list(dict.fromkeys(map(posixpath.normpath, whole["include"])))
     whole["shared"] = list(dict.fromkeys(map(posixpath.normpath, whole["shared"])))
     if not whole["requirements"] and os.path.isdir(whole["source"]):
@@ -598,7 +641,7 @@ def _check_together(apps: list[dict[str, Any]]) -> list[str]:
         if app["name"] in names:
             problems.append(f"two apps have the name '{app['name']}'; every app needs its own.")
         names.add(app["name"])
-        for domain in app["domains"]:
+        for domain in (*app["domains"], *app["aliases"]):
             place = domain if app["path"] == "/" else f"{domain}{app['path']}"
             if (domain, app["path"]) in owners:
                 kind, other = "domain" if app["path"] == "/" else "path", owners[domain, app["path"]]

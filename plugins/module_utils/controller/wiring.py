@@ -75,7 +75,8 @@ def _sites(apps: Sequence[Mapping[str, Any]], follows: bool, servers: Sequence[s
     for app in apps:
         if app["path"] == "/":
             below = [other for other in apps if other["path"] != "/" and set(other["domains"]) == set(app["domains"])]
-            site = {**_backend(app, servers), "domains": list(app["domains"]), **_certificate(app, follows)}
+            names = {"domains": [*app["domains"], *app["aliases"]], "aliases": dict.fromkeys(app["aliases"], app["domains"][0])}
+            site = {**_backend(app, servers), **names, "headers": dict(app["headers"]), **_certificate(app, follows)}
             found.append({**site, "below": [_backend(other, servers) for other in below]})
     return found
 
@@ -108,7 +109,7 @@ def places(sites: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 def certificates(apps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The certificates that the role certbot is to obtain: of every app that has none of its own."""
-    return [{"name": app["name"], "domains": list(app["domains"])} for app in apps if not app["certificate"] and app["path"] == "/"]
+    return [{"name": app["name"], "domains": [*app["domains"], *app["aliases"]]} for app in apps if not app["certificate"] and app["path"] == "/"]
 
 
 def addresses(hosts: Iterable[str], variables: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -141,7 +142,7 @@ def issuers(edges: Sequence[str], variables: Mapping[str, Mapping[str, Any]]) ->
     """
 
     def names(host: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        apps = [{"certificate": None, "path": "/", **app} for app in variables[host].get("apps", [])]
+        apps = [{"certificate": None, "path": "/", "aliases": [], **app} for app in variables[host].get("apps", [])]
         return tuple((item["name"], tuple(sorted(item["domains"]))) for item in certificates(apps))
 
     first: dict[tuple[tuple[str, tuple[str, ...]], ...], str] = {}
