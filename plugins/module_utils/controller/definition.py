@@ -50,6 +50,7 @@ OWN_SETTINGS = {
             "config",
             "control_socket",
             "control_socket_disable",
+            "forwarded_allow_ips",
             "daemon",
             "group",
             "pidfile",
