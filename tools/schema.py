@@ -27,7 +27,7 @@ OF_ROLES: dict[str, dict[str, dict[str, Any]]] = {
 REQUIRED_IN_ROLES = ("name",)
 
 Rule = Mapping[str, Any]
-JSON_TYPES = {"str": "string", "path": "string", "int": "integer", "float": "number", "bool": "boolean", "list": "array", "dict": "object"}
+JSON_TYPES = {"str": "string", "path": "string", "int": "integer", "float": "number", "bool": "boolean", "list": "array", "dict": "object", "null": "null"}
 COMMENT = (
     "Made by tools/reference.py --write from the specification in plugins/module_utils/controller/definition.py. An encrypted value is text to this "
     "schema; an editor must be told of Ansible's tags, in VS Code with the setting yaml.customTags: ['!vault scalar', '!unsafe scalar']. "

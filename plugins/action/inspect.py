@@ -80,6 +80,7 @@ class ActionModule(ActionBase):
             listed = "\n".join(f"  - {problem}" for problem in wrong)
             return self._failed(f"{host}: variables of the inventory are not as they must be; nothing was touched.\n{listed}\n{UNFIT.format(host=host)}")
         wanted, optional = packages(self, variables, roles)
+        wanted += [package for package in wiring_of_host["app_packages"] if server and package not in wanted]
         # Not for the module: to hide a value such as 0 Ansible would take it out of all that the module says
         given = {key: value for key, value in self._task.args.items() if key != "build_environment"}
         arguments = {**given, **self._arguments(plan, apps, server), "acme": bool(wiring_of_host["others"]), "looks": looks}

@@ -29,7 +29,7 @@ Next: the same command with one -i. The parts of one inventory belong into one d
 UNCONFIRMED = """This inventory asks to be confirmed by its name, {name}, {why}; nothing was touched.
 Where it is set: confirm_inventory in the inventory.
 Next: the same command, and {name} as the answer; or without a terminal with -e confirmed={name}"""
-ISSUER_KEYS = ("name", "domains", "path", "certificate")
+ISSUER_KEYS = ("name", "domains", "aliases", "path", "certificate")
 
 
 class PlanError(Exception):

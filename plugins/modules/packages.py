@@ -82,7 +82,7 @@ import time
 from typing import NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.plainstack.web.plugins.module_utils.host.packages import Complaint, complaints, errors, holder, sources
+from ansible_collections.plainstack.web.plugins.module_utils.host.packages import Complaint, complaints, errors, holder, sources, unknown
 from ansible_collections.plainstack.web.plugins.module_utils.text import ENGLISH
 
 LISTS = "/var/lib/apt/lists"
@@ -211,9 +211,12 @@ def main() -> None:
     if code:
         what = "The packages could not be upgraded" if given["upgrade"] else f"These packages could not be installed: {', '.join(missing)}"
         unread = "".join(f"\nA package source cannot be read: {complaint}" for complaint in wrong)
+        where = "/etc/apt/sources.list and /etc/apt/sources.list.d on the server"
+        if unknown(output):
+            where = f"{' and '.join(unknown(output))}: 'packages' of an app in the inventory; apt's sources: {where}"
         module.fail_json(
             msg=f"{what}. apt-get says:\n{errors(output)}{unread}\n"
-            "Where it is set: /etc/apt/sources.list and /etc/apt/sources.list.d on the server.\n"
+            f"Where it is set: {where}.\n"
             "Next: 'sudo apt-get update' on the server must succeed; then run the same command again."
         )
     leave(versions(), wrong)

@@ -15,7 +15,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 from ansible.plugins.action import ActionBase
 from ansible_collections.plainstack.web.plugins.action import packages as action
-from ansible_collections.plainstack.web.plugins.module_utils.host.packages import Source, complaints, errors, holder, sources
+from ansible_collections.plainstack.web.plugins.module_utils.host.packages import Source, complaints, errors, holder, sources, unknown
 from ansible_collections.plainstack.web.plugins.modules import packages
 
 Run = Callable[..., dict[str, Any]]
@@ -293,6 +293,12 @@ def test_a_complaint_about_a_source_that_no_file_names() -> None:
 @pytest.mark.parametrize(("output", "said"), [("one\nE: two\nW: three\nE: four\n", "E: two\nE: four"), ("Killed\n\n", "Killed")])
 def test_errors(output: str, said: str) -> None:
     assert errors(output) == said
+
+
+def test_packages_that_apt_does_not_know() -> None:
+    said = "Reading package lists...\nE: Unable to locate package libpq99\nE: Package 'ffmpeg-doc' has no installation candidate\nE: Sub-process failed\n"
+    assert unknown(said) == ["libpq99", "ffmpeg-doc"]
+    assert unknown("E: Could not get lock") == []
 
 
 @pytest.mark.parametrize(("there", "masked"), [(False, ["mask --runtime nginx.service"]), (True, [])])

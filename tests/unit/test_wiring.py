@@ -17,6 +17,11 @@ APP: dict[str, Any] = {
     "name": "hello",
     "source": "/src",
     "module": "wsgi:app",
+    "server": "wsgi",
+    "gunicorn": {},
+    "packages": [],
+    "aliases": [],
+    "headers": {},
     "domains": ["hello.example.com", "www.hello.example.com"],
     "python": "system",
     "requirements": "uv.lock",
@@ -29,6 +34,7 @@ APP: dict[str, Any] = {
     "workers": None,
     "threads": 4,
     "timeout": 30,
+    "websocket_timeout": 3600,
     "max_requests": 1000,
     "memory_max": "80%",
     "preload": True,
@@ -50,6 +56,10 @@ OWN = {**APP, "name": "own", "certificate": "/home/me/own.pem", "certificate_key
     ("key", "value", "new_release"),
     [
         ("module", "x:app", True),
+        ("server", "asgi", True),
+        ("gunicorn", {"loglevel": "debug"}, True),
+        ("packages", ["libpq5"], False),
+        ("websocket_timeout", 9, False),
         ("python", "3.13", True),
         ("workers", 3, True),
         ("timeout", 5, True),
@@ -78,12 +88,15 @@ def test_sites() -> None:
     assert site == {
         "name": "hello",
         "domains": ["hello.example.com", "www.hello.example.com"],
+        "aliases": {},
+        "headers": {},
         "socket": "/srv/hello/live.sock",
         "certificate": "/etc/letsencrypt/live/hello/fullchain.pem",
         "certificate_key": "/etc/letsencrypt/live/hello/privkey.pem",
         # 0 is the release to come, while a rollout has started it and not yet switched to it
         "static_roots": ["/srv/hello/live/.static", *(f"/srv/hello/before/{place}/.static" for place in (0, 1, 2))],
         "timeout": 30,
+        "websocket_timeout": 3600,
         "timeouts": {"dest": "/etc/nginx/live/hello.conf", "content": "proxy_read_timeout 30s;\nproxy_send_timeout 30s;\n"},
         "body_size": "10m",
         "path": "/",
@@ -108,11 +121,14 @@ def test_balanced_sites() -> None:
     assert site == {
         "name": "hello",
         "domains": ["hello.example.com", "www.hello.example.com"],
+        "aliases": {},
+        "headers": {},
         "servers": ["10.0.0.1", "10.0.0.2"],
         "balance": "cookie",
         "certificate": "/etc/letsencrypt/live/hello/fullchain.pem",
         "certificate_key": "/etc/letsencrypt/live/hello/privkey.pem",
         "timeout": 30,
+        "websocket_timeout": 3600,
         # The app server says 504 first
         "timeouts": {"dest": "/etc/nginx/live/hello.conf", "content": "proxy_read_timeout 35s;\nproxy_send_timeout 35s;\n"},
         "body_size": "10m",
@@ -166,3 +182,14 @@ def test_the_first_host_with_the_same_sites_obtains_the_certificates() -> None:
 def test_nobody_obtains_what_is_there_already() -> None:
     hosts = {"a": {"apps": [OWN]}, "b": {"apps": [OWN]}}
     assert [found["issuer"] for found in issuers(list(hosts), hosts).values()] == ["a", "b"]
+
+
+def test_an_alias_is_a_name_of_the_site_and_of_its_certificate() -> None:
+    app = {**APP, "domains": ["example.com"], "aliases": ["www.example.com"], "headers": {"X-Frame-Options": ""}}
+    [site] = sites([app])
+    assert (site["domains"], site["aliases"], site["headers"]) == (
+        ["example.com", "www.example.com"],
+        {"www.example.com": "example.com"},
+        {"X-Frame-Options": ""},
+    )
+    assert certificates([app]) == [{"name": "hello", "domains": ["example.com", "www.example.com"]}]

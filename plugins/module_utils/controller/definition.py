@@ -7,6 +7,7 @@ The specification below is also the source of docs/reference.md, of the JSON Sch
 
 from __future__ import annotations
 
+import ast
 import difflib
 import os
 import posixpath
@@ -21,7 +22,48 @@ from ansible_collections.plainstack.web.plugins.module_utils.environment import 
 from ansible_collections.plainstack.web.plugins.module_utils.static import hidden
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,29}[a-z0-9]")
-MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+# An object, or the call of a factory; what is in the parentheses is looked at by _check_module
+MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*((\.[A-Za-z_]\w*)*|\(.*\))", re.ASCII)
+PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
+SETTING = re.compile(r"[a-z][a-z0-9_]*")
+HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,99}")
+# nginx would read a dollar as the begin of a variable
+HEADER_VALUE = re.compile(r"[ -#%-~]{1,4000}")
+# Headers that frame an answer, or that nginx sets where it belongs
+OWN_HEADERS = ("connection", "content-encoding", "content-length", "content-type", "date", "keep-alive", "server", "set-cookie", "transfer-encoding", "upgrade")
+# Settings of Gunicorn that the unit, the gate and the switch depend on, or that have a key of their own
+OWN_SETTINGS = {
+    "wsgi_app": "module",
+    "worker_class": "server",
+    "workers": "workers",
+    "threads": "threads",
+    "timeout": "timeout",
+    "graceful_timeout": "timeout",
+    "max_requests": "max_requests",
+    "preload_app": "preload",
+    "raw_env": "env",
+    **dict.fromkeys(
+        (
+            "bind",
+            "backlog",
+            "chdir",
+            "config",
+            "control_socket",
+            "control_socket_disable",
+            "forwarded_allow_ips",
+            "daemon",
+            "group",
+            "pidfile",
+            "reload",
+            "reuse_port",
+            "user",
+            "umask",
+            "keepalive",
+            "worker_tmp_dir",
+        ),
+        "",
+    ),
+}
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DOMAIN = re.compile(rf"({LABEL}\.)+(?![0-9]+$){LABEL}")
 # Both with fewer digits than would overflow in nginx, or in systemd, which then leaves the setting out
@@ -65,7 +107,31 @@ SPEC: dict[str, dict[str, Any]] = {
         "type": "str",
         "required": True,
         "pattern": MODULE,
-        "description": "What Gunicorn imports, as `package.module:object`.",
+        "description": "What Gunicorn imports, as `package.module:object`, or the call of a factory: `shop:create_app()`, also with arguments that are "
+        "plain values. Below a directory of the source, such as `src`, the project itself has to be installed, see [how-to](howto.md#a-factory-in-src).",
+    },
+    "server": {
+        "type": "str",
+        "default": "wsgi",
+        "choices": ["wsgi", "asgi"],
+        "description": "`wsgi` for Flask, Django and the like, on Gunicorn's threads; `asgi` for FastAPI, Starlette, Quart or Django's `asgi.py`, with "
+        "WebSockets, on `uvicorn-worker` where the app installs it, and else on Gunicorn's own worker, which Gunicorn has from 25.0 on.",
+    },
+    "gunicorn": {
+        "type": "dict",
+        "default": {},
+        "keys": SETTING,
+        "values": ["str", "int", "float", "bool"],
+        "description": "More of [Gunicorn's settings](https://gunicorn.org/reference/settings/), by their names in its configuration file: "
+        "`{worker_connections: 2000, loglevel: debug}`. Those that have a key here, and those that the switch depends on, are refused.",
+    },
+    "packages": {
+        "type": "list",
+        "elements": "str",
+        "default": [],
+        "pattern": PACKAGE,
+        "description": "Debian packages that the app needs when it is built or runs, such as `[libpq5, ffmpeg]`. They are installed with apt before a "
+        "release is built, and never removed.",
     },
     "domains": {
         "type": "list",
@@ -73,6 +139,21 @@ SPEC: dict[str, dict[str, Any]] = {
         "required": True,
         "pattern": DOMAIN,
         "description": "Names that the site answers to; all of them are in its certificate.",
+    },
+    "aliases": {
+        "type": "list",
+        "elements": "str",
+        "default": [],
+        "pattern": DOMAIN,
+        "description": "Names that lead visitors to the first of `domains`, such as `[www.example.com]`; they are in the certificate, too.",
+    },
+    "headers": {
+        "type": "dict",
+        "default": {},
+        "keys": HEADER,
+        "values": ["str", "null"],
+        "description": "Headers of every answer, where the app sends none of that name: `{X-Frame-Options: SAMEORIGIN}`. "
+        "`null` takes one away that Plainstack sends, such as `Permissions-Policy`.",
     },
     "path": {
         "type": "str",
@@ -168,6 +249,14 @@ SPEC: dict[str, dict[str, Any]] = {
         "minimum": 1,
         "maximum": 3600,
         "description": "Seconds that a request may take; nginx answers 504 after it, and a stopping release waits that long.",
+    },
+    "websocket_timeout": {
+        "type": "int",
+        "default": 3600,
+        "minimum": 1,
+        "maximum": 86400,
+        "description": "Seconds that a WebSocket may be silent before nginx closes it. An open one does not delay a new release; the old one "
+        "waits for it at most `timeout`, and then ends it.",
     },
     "max_requests": {
         "type": "int",
@@ -306,8 +395,12 @@ def _odd(text: str, lines: bool = False) -> str:
 
 
 def _elements(key: str, value: Any, where: str) -> list[str]:
-    """What is wrong with the items of a list, or with the directories of `static`."""
-    if isinstance(value, Mapping):
+    """What is wrong with the items of a list, with the directories of `static`, or with the settings of `gunicorn`."""
+    if key == "headers":
+        wrong = [f"'{name}' in '{key}' must be text, or null to take the header away" for name, item in value.items() if not isinstance(item, str | None)]
+    elif key == "gunicorn":
+        wrong = [f"'{name}' in '{key}' must be text, a number, true or false" for name, item in value.items() if not isinstance(item, str | int | float)]
+    elif isinstance(value, Mapping):
         wrong = [f"the directory of '{prefix}' in '{key}' must be text, not {item!r}" for prefix, item in value.items() if not isinstance(item, str)]
     else:
         wrong = [f"every item of '{key}' must be text, not {item!r}" for item in value if not isinstance(item, str)]
@@ -382,11 +475,61 @@ def _domain_hint(domain: str) -> str:
     return f"; did you mean '{meant}'?" if meant != domain and DOMAIN.fullmatch(meant) else ""
 
 
+def _plain_arguments(module: str) -> bool:
+    """Whether what is in the parentheses of a factory's call are values that Gunicorn takes: no names, no calls."""
+    try:
+        call = ast.parse(module.partition(":")[2], mode="eval").body
+        if isinstance(call, ast.Call):
+            for value in (*call.args, *(keyword.value for keyword in call.keywords)):
+                ast.literal_eval(value)
+            return all(keyword.arg for keyword in call.keywords)
+    except (SyntaxError, ValueError):
+        return False
+    return True
+
+
+def _check_server(app: Mapping[str, Any], where: str) -> list[str]:
+    """What is wrong with how the app is served."""
+    problems = []
+    if not _plain_arguments(app["module"]):
+        problems.append(f"{where}: 'module' is '{app['module']}'; the arguments of a factory must be plain values, such as 'shop:create_app(\"production\")'.")
+    for name in app["gunicorn"]:
+        if not isinstance(name, str) or not SETTING.fullmatch(name):
+            problems.append(f"{where}: '{name}' in 'gunicorn' is no setting of Gunicorn's; write it as in its configuration file, such as worker_connections.")
+        elif name in OWN_SETTINGS:
+            instead = f"use '{OWN_SETTINGS[name]}' of the app instead" if OWN_SETTINGS[name] else "releases and the switch between them depend on it"
+            problems.append(f"{where}: '{name}' in 'gunicorn' cannot be set; {instead}.")
+    for name in app["packages"]:
+        if not PACKAGE.fullmatch(name):
+            problems.append(f"{where}: '{name}' in 'packages' is no name of a Debian package, such as libpq5.")
+    return problems
+
+
+def _check_site(app: Mapping[str, Any], where: str) -> list[str]:
+    """What is wrong with the names that lead to the app, and with the headers of its answers."""
+    problems = []
+    for alias in app["aliases"]:
+        if not DOMAIN.fullmatch(alias) or len(alias) > 253:
+            hint = _domain_hint(alias)
+            problems.append(f"{where}: '{alias}' in 'aliases' is not a full, lower-case host name such as www.example.com{hint or '.'}")
+    for name, value in app["headers"].items():
+        if not isinstance(name, str) or not HEADER.fullmatch(name) or name.lower() in OWN_HEADERS:
+            problems.append(f"{where}: '{name}' in 'headers' is no header that can be set here.")
+        elif value and not HEADER_VALUE.fullmatch(value):
+            problems.append(f"{where}: the value of '{name}' in 'headers' must be printable ASCII without a dollar sign.")
+    if len({str(name).lower() for name in app["headers"]}) < len(app["headers"]):
+        problems.append(f"{where}: a name is twice in 'headers'; upper and lower case are the same there.")
+    for key in ("aliases", "headers"):
+        if app["path"] != "/" and app[key]:
+            problems.append(f"{where}: an app with a 'path' has the {key} of the app that has the rest of its domains; remove '{key}'.")
+    return problems
+
+
 def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
     problems = []
     rules = (
         ("name", "must be 2 to 31 lower-case letters, digits and hyphens, beginning with a letter"),
-        ("module", "must be 'package.module:object', such as 'wsgi:app'"),
+        ("module", "must be 'package.module:object' or the call of a factory, such as 'wsgi:app' or 'shop:create_app()'"),
         ("memory_max", "must be a size for systemd, such as 512M, 2G, 80% or infinity"),
         ("body_size", "must be a number of bytes, or one with k or m, such as 10m"),
         ("health_path", "must be a path of the app, such as /healthz"),
@@ -443,7 +586,7 @@ def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
         problems.append(f"{where}: an app with a 'path' has the certificate of the app that has the rest of its domains; remove 'certificate'.")
     if bool(app["certificate"]) != bool(app["certificate_key"]):
         problems.append(f"{where}: 'certificate' and 'certificate_key' go together.")
-    return problems
+    return problems or _check_server(app, where) + _check_site(app, where)
 
 
 def check(app: Mapping[str, Any], where: str) -> list[str]:
@@ -481,6 +624,7 @@ def _complete(app: Mapping[str, Any], directory: str) -> dict[str, Any]:
         if whole[key]:
             whole[key] = os.path.normpath(os.path.join(directory, os.path.expanduser(whole[key])))
     whole["static"] = {prefix: posixpath.normpath(str(folder)) for prefix, folder in whole["static"].items()}
+    whole["headers"] = {name: value or "" for name, value in whole["headers"].items()}
     whole["include"] = list(dict.fromkeys(map(posixpath.normpath, whole["include"])))
     whole["shared"] = list(dict.fromkeys(map(posixpath.normpath, whole["shared"])))
     if not whole["requirements"] and os.path.isdir(whole["source"]):
@@ -498,7 +642,7 @@ def _check_together(apps: list[dict[str, Any]]) -> list[str]:
         if app["name"] in names:
             problems.append(f"two apps have the name '{app['name']}'; every app needs its own.")
         names.add(app["name"])
-        for domain in app["domains"]:
+        for domain in (*app["domains"], *app["aliases"]):
             place = domain if app["path"] == "/" else f"{domain}{app['path']}"
             if (domain, app["path"]) in owners:
                 kind, other = "domain" if app["path"] == "/" else "path", owners[domain, app["path"]]

@@ -65,11 +65,13 @@ def as_deployed(app: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str
 
 def unit_variables(app: Mapping[str, Any], identifier: str) -> dict[str, Any]:
     """What the templates of the units and of Gunicorn's settings take."""
-    keys = ("module", "threads", "timeout", "max_requests", "preload", "memory_max", "start_timeout")
+    keys = ("module", "server", "threads", "timeout", "max_requests", "preload", "memory_max", "start_timeout")
     return {
         "gunicorn_app": app["name"],
         "gunicorn_release": identifier,
         "gunicorn_workers": app["workers"] or 0,
         "gunicorn_socket_group": "www-data",
+        # As Python writes them, which is how Gunicorn reads them
+        "gunicorn_settings": {name: repr(value) for name, value in app["gunicorn"].items()},
         **{f"gunicorn_{key}": app[key] for key in keys},
     }

@@ -17,6 +17,8 @@ class WiringError(ValueError):
 # What a new release is made for besides code and environment; the rest is nginx's and takes effect with a reload
 OF_THE_RELEASE = (
     "module",
+    "server",
+    "gunicorn",
     "python",
     "requirements",
     "static",
@@ -57,7 +59,7 @@ def _backend(app: Mapping[str, Any], servers: Sequence[str] | None) -> dict[str,
     """Where nginx finds an app: on this host, or on other servers."""
     name = app["name"]
     waits = app["timeout"] + (BALANCER if servers is not None else 0)
-    found: dict[str, Any] = {key: app[key] for key in ("name", "path", "timeout", "body_size")}
+    found: dict[str, Any] = {key: app[key] for key in ("name", "path", "timeout", "websocket_timeout", "body_size")}
     found["timeouts"] = {"dest": App(name).timeouts, "content": directives(waits)}
     if servers is not None:
         return {**found, "servers": list(servers), "balance": app["balance"]}
@@ -73,7 +75,8 @@ def _sites(apps: Sequence[Mapping[str, Any]], follows: bool, servers: Sequence[s
     for app in apps:
         if app["path"] == "/":
             below = [other for other in apps if other["path"] != "/" and set(other["domains"]) == set(app["domains"])]
-            site = {**_backend(app, servers), "domains": list(app["domains"]), **_certificate(app, follows)}
+            names = {"domains": [*app["domains"], *app["aliases"]], "aliases": dict.fromkeys(app["aliases"], app["domains"][0])}
+            site = {**_backend(app, servers), **names, "headers": dict(app["headers"]), **_certificate(app, follows)}
             found.append({**site, "below": [_backend(other, servers) for other in below]})
     return found
 
@@ -106,7 +109,7 @@ def places(sites: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 def certificates(apps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The certificates that the role certbot is to obtain: of every app that has none of its own."""
-    return [{"name": app["name"], "domains": list(app["domains"])} for app in apps if not app["certificate"] and app["path"] == "/"]
+    return [{"name": app["name"], "domains": [*app["domains"], *app["aliases"]]} for app in apps if not app["certificate"] and app["path"] == "/"]
 
 
 def addresses(hosts: Iterable[str], variables: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -139,7 +142,7 @@ def issuers(edges: Sequence[str], variables: Mapping[str, Mapping[str, Any]]) ->
     """
 
     def names(host: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        apps = [{"certificate": None, "path": "/", **app} for app in variables[host].get("apps", [])]
+        apps = [{"certificate": None, "path": "/", "aliases": [], **app} for app in variables[host].get("apps", [])]
         return tuple((item["name"], tuple(sorted(item["domains"]))) for item in certificates(apps))
 
     first: dict[tuple[tuple[str, tuple[str, ...]], ...], str] = {}
@@ -167,6 +170,7 @@ def of_host(host: str, apps: Sequence[Mapping[str, Any]], names: Sequence[str], 
     own = [app for app in apps if app["certificate"] and edge]
     return {
         "names": list(names),
+        "app_packages": sorted({package for app in apps for package in app["packages"]}),
         "python_versions": sorted({app["python"] for app in apps} - {"system"}),
         "sites": sites(apps, issuer["issuer"] != host),
         "certificates": certificates([app for app in apps if app["name"] in names]) if edge else [],

@@ -117,3 +117,8 @@ def errors(output: str) -> str:
     """What apt-get says was wrong: its lines that begin with `E:`, or its last ones."""
     lines = [line for line in output.replace("\r", "").splitlines() if line.strip()]
     return "\n".join([line for line in lines if line.startswith("E:")] or lines[-5:])
+
+
+def unknown(output: str) -> list[str]:
+    """The packages that apt-get does not know, by its output in the locale C."""
+    return re.findall(r"(?m)^E: (?:Unable to locate package |Package ')([^\s']+)(?:' has no installation candidate)?", output)

@@ -1,0 +1,195 @@
+"""Apps of other kinds, as their users see them."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+from testinfra.host import Host
+
+from support import ROOT, Request, name_of, ports
+from websocket import WebSocket
+
+SCENARIO = Path(__file__).resolve().parents[1]
+BOTH = pytest.mark.parametrize("app", ["chat", "live"])
+
+
+def site(host: Host, app: str) -> str:
+    return f"{app}.{name_of(host)}.test"
+
+
+def about(https: Request, name: str) -> dict[str, object]:
+    told: dict[str, object] = json.loads(https(name, "/about").body)
+    return told
+
+
+def deploy(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run deploy.yml, for one server of the scenario."""
+    command = [str(ROOT / ".venv/bin/ansible-playbook"), "deploy.yml", *arguments]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"}
+    return subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def alone(host: Host, tmp_path: Path) -> Path:
+    """The scenario's inventory with this server alone."""
+    hosts = yaml.safe_load((SCENARIO / "inventory/hosts.yml").read_text(encoding="utf-8"))
+    name = name_of(host)
+    hosts["app_servers"]["hosts"] = {name: None}
+    hosts["lab"]["hosts"] = {name: hosts["lab"]["hosts"][name]}
+    directory = tmp_path / "inventory"
+    (directory / "group_vars" / "all").mkdir(parents=True)
+    for file in (SCENARIO / "inventory/group_vars/all").iterdir():
+        text = file.read_text(encoding="utf-8").replace("../sources", str(SCENARIO / "sources"))
+        (directory / "group_vars" / "all" / file.name).write_text(text, encoding="utf-8")
+    (directory / "group_vars" / "lab.yml").write_text((ROOT / "lab/vars.yml").read_text(encoding="utf-8"), encoding="utf-8")
+    (directory / "hosts.yml").write_text(yaml.safe_dump(hosts), encoding="utf-8")
+    return directory
+
+
+@contextmanager
+def again_and_again(one: Callable[[], str]) -> Iterator[list[tuple[float, str]]]:
+    """Do it until it fails, or the block is over: when it was done, and what came back."""
+    found: list[tuple[float, str]] = []
+    over = threading.Event()
+
+    def repeat() -> None:
+        while not over.wait(0.05):
+            try:
+                found.append((time.monotonic(), one()))
+            except (OSError, http.client.HTTPException) as error:
+                found.append((time.monotonic(), f"failed: {error}"))
+                break
+
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(("app", "worker"), [("chat", "asgi"), ("live", "uvicorn_worker.UvicornWorker")])
+def test_an_asgi_app_runs_on_the_worker_that_it_brings(host: Host, https: Request, app: str, worker: str) -> None:
+    name = site(host, app)
+    release = host.check_output("basename $(readlink /srv/%s/live)", app)
+    # Behind nginx it sees the address that the visitor has typed, and its lifespan has begun
+    assert about(https, name) == {"release": release, "greeting": "hello", "begun": True, "url": f"https://{name}/about", "upgrade": None}
+    assert f"Using worker: {worker}" in host.check_output("journalctl --unit=%s@%s.service --output=cat", app, release)
+
+
+def test_settings_of_gunicorn_are_given_on(host: Host) -> None:
+    """The journal shows what only the level `debug` logs."""
+    assert "[DEBUG]" in host.check_output("journalctl --unit='chat@*.service' --output=cat")
+
+
+@BOTH
+def test_events_come_as_they_are_sent(host: Host, https: Request, app: str) -> None:
+    began = time.monotonic()
+    answer = https(site(host, app), "/events")
+    assert (answer.status, answer.headers["content-type"].split(";")[0]) == (200, "text/event-stream")
+    assert answer.body == b"data: 0\n\ndata: 1\n\ndata: 2\n\n"
+    assert time.monotonic() - began > 1
+
+
+@BOTH
+def test_a_websocket_is_open_longer_than_a_request_may_take(host: Host, pebble_root: str, app: str) -> None:
+    """`timeout` is 5 s."""
+    with WebSocket(site(host, app), ports(host)[443], "/ws", pebble_root) as websocket:
+        assert websocket.receive() == host.check_output("basename $(readlink /srv/%s/live)", app)
+        websocket.send("before")
+        assert websocket.receive() == "before"
+        time.sleep(8)
+        websocket.send("after")
+        assert websocket.receive() == "after"
+
+
+def test_another_protocol_is_not_handed_on(host: Host, https: Request) -> None:
+    """An app that spoke HTTP/2 without TLS could be asked past nginx."""
+    headers = {"Upgrade": "h2c", "Connection": "Upgrade, HTTP2-Settings", "HTTP2-Settings": ""}
+    assert json.loads(https(site(host, "chat"), "/about", headers=headers).body)["upgrade"] is None
+
+
+def test_a_factory_is_called_with_its_arguments(host: Host, https: Request) -> None:
+    """It lies in src/, and finds the Debian package that it needs."""
+    assert about(https, site(host, "shop")) == {"name": "a 'shop'", "currency": "EUR", "tree": "/usr/bin/tree"}
+
+
+def test_an_alias_leads_to_the_domain(host: Host, https: Request, http_: Request) -> None:
+    """With a certificate of its own name, and first to HTTPS."""
+    name = site(host, "shop")
+    answer = https(f"www.{name}", "/about?a=%20b")
+    assert (answer.status, answer.headers["location"]) == (301, f"https://{name}/about?a=%20b")
+    assert http_(f"www.{name}", "/about").headers["location"] == f"https://www.{name}/about"
+
+
+def test_headers(host: Host, https: Request) -> None:
+    headers = https(site(host, "shop"), "/about").headers
+    assert (headers["permissions-policy"], headers["x-robots-tag"]) == ('camera=(self "https://a.test")', "noindex")
+    assert "x-frame-options" not in headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert https(site(host, "chat"), "/about").headers["x-frame-options"] == "DENY"
+
+
+@BOTH
+def test_a_websocket_across_a_deploy(host: Host, https: Request, pebble_root: str, alone: Path, app: str) -> None:
+    """The open one works until its release ends, a new one comes to the new release, and no request fails."""
+    name, port = site(host, app), ports(host)[443]
+    before = host.check_output("basename $(readlink /srv/%s/live)", app)
+    with WebSocket(name, port, "/ws", pebble_root) as websocket:
+        assert websocket.receive() == before
+
+        def echo() -> str:
+            websocket.send("hello")
+            return websocket.receive()
+
+        with again_and_again(lambda: str(about(https, name)["release"])) as answers, again_and_again(echo) as echoes:
+            done = deploy("-i", str(alone), "-e", f"app={app}", "-e", "chat_greeting=again")
+            assert done.returncode == 0, done.stdout[-3000:]
+    after = host.check_output("basename $(readlink /srv/%s/live)", app)
+    assert {release for _time, release in answers} == {before, after}
+    began = next(moment for moment, release in answers if release == after)
+    assert next(said for moment, said in echoes if moment > began) == "hello", "it was cut by the switch"
+    assert "failed" in echoes[-1][1], "the old release never ended"
+    with WebSocket(name, port, "/ws", pebble_root) as websocket:
+        assert websocket.receive() == after
+    assert host.run("systemctl is-active %s@%s.service", app, before).stdout.strip() == "inactive"
+
+
+@pytest.mark.parametrize(
+    ("app", "server", "said"), [("chat", "wsgi", "is an ASGI app: write 'server: asgi'"), ("shop", "asgi", "is a WSGI app: write 'server: wsgi'")]
+)
+def test_the_wrong_kind_of_server_is_named(host: Host, https: Request, alone: Path, app: str, server: str, said: str) -> None:
+    """Long before `start_timeout` is over."""
+    file = alone / "group_vars/all/apps.yml"
+    apps = yaml.safe_load(file.read_text(encoding="utf-8"))["apps"]
+    [one] = [one for one in apps if one["name"] == app]
+    one.update(server=server, start_timeout=600)
+    file.write_text(yaml.safe_dump({"apps": apps}), encoding="utf-8")
+    done = deploy("-i", str(alone), "-e", f"app={app}")
+    assert done.returncode != 0
+    assert said in " ".join(done.stdout.split())
+    assert https(site(host, app), "/healthz").status == 200
+
+
+def test_a_package_that_does_not_exist_is_named_before_anything_is_built(host: Host, https: Request, alone: Path) -> None:
+    before = host.check_output("ls /srv/shop/releases")
+    file = alone / "group_vars/all/apps.yml"
+    file.write_text(file.read_text(encoding="utf-8").replace("[tree]", "[tree, no-such-package]"), encoding="utf-8")
+    done = deploy("-i", str(alone), "-e", "app=shop")
+    assert done.returncode != 0
+    said = " ".join((done.stdout + done.stderr).split())
+    assert "Unable to locate package no-such-package" in said
+    assert "'packages' of an app" in said
+    assert host.check_output("ls /srv/shop/releases") == before
+    assert https(site(host, "shop"), "/healthz").status == 200
