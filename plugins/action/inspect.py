@@ -45,8 +45,15 @@ LIMITED = """This run is limited to {hosts}, and a fleet is worked on as a whole
 Next: the same command without --limit. deploy.yml, scale.yml and rollback.yml leave out a server that is down with -e allow_unreachable=true."""
 
 
-def _split(absent: list[str], optional: list[str]) -> dict[str, list[str]]:
-    return {"packages": [one for one in absent if one not in optional], "optional_packages": [one for one in absent if one in optional]}
+def _lacks(absent: list[str], optional: list[str], lacks_python: bool) -> dict[str, Any]:
+    """What is to be installed on a host, and whether anything is."""
+    packages = {"packages": [one for one in absent if one not in optional], "optional_packages": [one for one in absent if one in optional]}
+    return {**packages, "lacks_python": lacks_python, "unprepared": bool(absent) or lacks_python}
+
+
+def _of_apps(wanted: list[str], of_host: dict[str, Any], server: bool) -> list[str]:
+    """The packages of the roles, and on an app server those of its apps."""
+    return [*wanted, *(package for package in of_host["app_packages"] if server and package not in wanted)]
 
 
 UNFIT = """Where it is set: 'ansible-inventory --host {host}' shows it; the README of the role of the same name says what it may be.
@@ -80,7 +87,7 @@ class ActionModule(ActionBase):
             listed = "\n".join(f"  - {problem}" for problem in wrong)
             return self._failed(f"{host}: variables of the inventory are not as they must be; nothing was touched.\n{listed}\n{UNFIT.format(host=host)}")
         wanted, optional = packages(self, variables, roles)
-        wanted += [package for package in wiring_of_host["app_packages"] if server and package not in wanted]
+        wanted = _of_apps(wanted, wiring_of_host, server)
         # Not for the module: to hide a value such as 0 Ansible would take it out of all that the module says
         given = {key: value for key, value in self._task.args.items() if key != "build_environment"}
         arguments = {**given, **self._arguments(plan, apps, server), "acme": bool(wiring_of_host["others"]), "looks": looks}
@@ -114,10 +121,8 @@ class ActionModule(ActionBase):
             "group": group,
             **wiring_of_host,
             "python_versions": missing,
-            "lacks_python": lacks,
-            "unprepared": bool(absent) or lacks,
             **self._certificates(wiring_of_host, result, server),
-            **_split(absent, optional),
+            **_lacks(absent, optional, lacks),
             "answering": answering,
             **self._probes(apps, seen),
         }

@@ -149,6 +149,8 @@ class ActionModule(ActionBase):
     @staticmethod
     def _concerns(host: str, step: str, order: dict[str, Any], known: dict[str, Any]) -> bool:
         """Whether a step has something to do for an app on a host."""
+        if step != "undo" and order["name"] in known["did"].get(step, {}):
+            return False  # along with an earlier step
         if step == "migrate":
             return bool(order["migrate"] == host)
         if step == "after_live":
@@ -156,8 +158,6 @@ class ActionModule(ActionBase):
             release: dict[str, Any] = next((one for one in seen["releases"] if one["id"] == order["id"]), {})
             done = host not in order["act"] and release.get("after_live", 0) == release.get("sequence", -1)
             return bool(host == order["first"] and not done)
-        if step != "undo" and order["name"] in known["did"].get(step, {}):
-            return False  # along with an earlier step; or an app that is new here, which was switched before nginx was set up
         return host in order["act"]
 
     def _given_orders(self, step: str) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from ansible import constants  # type: ignore[attr-defined]
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible_collections.plainstack.web.plugins.action import inspect
-from ansible_collections.plainstack.web.plugins.action.inspect import ActionModule, _split
+from ansible_collections.plainstack.web.plugins.action.inspect import ActionModule, _lacks, _of_apps
 from ansible_collections.plainstack.web.plugins.plugin_utils import run
 from ansible_collections.plainstack.web.plugins.plugin_utils.definition import UnfitDefinitionError
 
@@ -52,8 +52,43 @@ def test_a_part_of_the_servers_is_looked_at_only_when_all_were(monkeypatch: pyte
     assert said.startswith("This run is limited to web1, web2" if limited else "it goes on")
 
 
-def test_packages_that_a_server_can_do_without() -> None:
-    assert _split(["nginx", "brotli"], ["brotli", "geoip"]) == {"packages": ["nginx"], "optional_packages": ["brotli"]}
+@pytest.mark.parametrize(
+    ("absent", "lacks_python", "packages", "optional", "unprepared"),
+    [
+        (["nginx", "brotli"], False, ["nginx"], ["brotli"], True),
+        (["brotli"], False, [], ["brotli"], True),
+        ([], True, [], [], True),
+        ([], False, [], [], False),
+    ],
+)
+def test_what_a_server_lacks(absent: list[str], lacks_python: bool, packages: list[str], optional: list[str], unprepared: bool) -> None:
+    whole = {"packages": packages, "optional_packages": optional, "lacks_python": lacks_python, "unprepared": unprepared}
+    assert _lacks(absent, ["brotli", "geoip"], lacks_python) == whole
+
+
+def test_packages_of_apps_are_for_app_servers() -> None:
+    of_host = {"app_packages": ["libpq5", "nginx"]}
+    assert _of_apps(["nginx"], of_host, server=True) == ["nginx", "libpq5"]
+    assert _of_apps(["nginx"], of_host, server=False) == ["nginx"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "server", "certified", "hands_on"),
+    [
+        ({}, True, False, False),
+        ({"others": [{"name": "hello"}]}, True, True, False),
+        ({"renews": True}, True, True, False),
+        ({"own_certificates": [{"name": "hello"}]}, True, True, True),
+        ({"sharers": ["web1", "web2"]}, True, True, True),
+        ({"shares": True}, True, True, True),
+        ({"others": [{"name": "hello"}], "balancers": ["192.0.2.9"]}, True, False, False),
+        ({"others": [{"name": "hello"}], "balancers": ["192.0.2.9"]}, False, True, False),
+    ],
+)
+def test_which_certificates_a_host_looks_after(changes: dict[str, Any], server: bool, certified: bool, hands_on: bool) -> None:
+    """None behind load balancers, where TLS ends at those."""
+    found = {"others": [], "own_certificates": [], "sharers": ["web1"], "balancers": [], "shares": False, "renews": False, **changes}
+    assert ActionModule._certificates(found, found, server) == {"certified": certified, "hands_on": hands_on}
 
 
 @pytest.mark.parametrize(

@@ -214,3 +214,12 @@ def test_a_stamp_of_an_earlier_version_is_no_answer(tmp_path: Path, file: dict[s
 def test_a_stamp_says_which_files_it_is_of(file: dict[str, str]) -> None:
     found = json.loads(stamp.text([file], [{"dest": "/etc/b"}], "a.service"))
     assert found == {"files": [file["dest"]], "first": ["/etc/b"], "service": "a.service", "digest": stamp.digest([file])}
+
+
+@pytest.mark.parametrize(("needed", "failed"), [(True, True), (False, False)])
+def test_a_certbot_that_is_not_debians_fails_where_one_is_needed(needed: bool, failed: bool) -> None:
+    looks = action(certificate, certificates=[{"name": "hello", "domains": ["hello.example.com"]}] if needed else [], others=[])
+    looks._execute_module = lambda *_given, **_named: {"changed": False, "foreign": "/snap/bin/certbot is a certbot from snap"}
+    result = looks.run(None, HOST)
+    assert result.get("failed", False) is failed
+    assert not failed or result["msg"] == "/snap/bin/certbot is a certbot from snap"

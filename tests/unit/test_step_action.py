@@ -184,6 +184,21 @@ def test_what_is_done_along_with_a_step_on_a_server_of_its_own(run: Any, sent: S
     assert {*run_files.of_host("web2")["did"]} == {name, *along}
 
 
+def test_the_hook_comes_along_with_the_end_of_the_old_release(run: Any, sent: Sent) -> None:
+    """On the first server of a fleet, and once."""
+    run("retire", "web1")
+    run("retire", "web2")
+    run("after_live", "web1")
+    assert [call["steps"] for call in sent] == [["retire", "after_live"], ["retire"]]
+
+
+def test_the_hook_runs_once_on_a_server_of_its_own(run: Any, sent: Sent) -> None:
+    run_files.save(run_files.DECISION, {"orders": [ORDER], "canaries": [], "servers": ["web1"]})
+    for name in ("switch", "confirm", "retire"):
+        run(name, "web1")
+    assert [call["steps"] for call in sent] == [["switch", "confirm", "retire", "after_live"]]
+
+
 @pytest.mark.parametrize("name", ["start", "migrate"])
 @pytest.mark.parametrize("servers", [["web2"], ["web1", "web2"]])
 def test_an_app_that_is_new_is_switched_once_it_runs(run: Any, sent: Sent, name: str, servers: list[str]) -> None:
