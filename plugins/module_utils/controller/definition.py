@@ -108,7 +108,7 @@ SPEC: dict[str, dict[str, Any]] = {
         "required": True,
         "pattern": MODULE,
         "description": "What Gunicorn imports, as `package.module:object`, or the call of a factory: `shop:create_app()`, also with arguments that are "
-        "plain values. Below a directory of the source, such as `src`, the project itself has to be installed, see [how-to](howto.md#a-factory-in-src).",
+        "plain values. What lies in `src` is found with `env: {PYTHONPATH: src}`, or once the project is installed.",
     },
     "server": {
         "type": "str",
@@ -122,8 +122,8 @@ SPEC: dict[str, dict[str, Any]] = {
         "default": {},
         "keys": SETTING,
         "values": ["str", "int", "float", "bool"],
-        "description": "More of [Gunicorn's settings](https://gunicorn.org/reference/settings/), by their names in its configuration file: "
-        "`{worker_connections: 2000, loglevel: debug}`. Those that have a key here, and those that the switch depends on, are refused.",
+        "description": "More of Gunicorn's settings, by their names in its configuration file, such as `loglevel` or `worker_connections`. "
+        "Those that have a key here, and those that the switch depends on, are refused.",
     },
     "packages": {
         "type": "list",
