@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Clean up after a container that was killed together with its podman: `lab/killed.py NAME PORT ...`.
 
-Nobody is left then to note that it has ended and to take its port forwardings (iptables) back. podman believes that it runs, and the
-next one on such a port gets a forwarding of its own after the old one, which leads into nowhere. It is removed; one that runs, or was stopped, stays.
+Nobody is left then to note that it has ended, and to take its port forwardings (iptables) and its names (aardvark-dns) back. podman
+believes that it runs; the next one on such a port gets a forwarding of its own after the old one, which leads into nowhere, and its
+names lead to both addresses. It is removed; one that runs, or was stopped, stays.
 What it does is printed; without a word there was nothing to do.
 """
 
 from __future__ import annotations
 
+import fcntl
 import re
 import shlex
 import shutil
@@ -17,6 +19,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 NETWORK = "10.213."  # lab/create.yml
+NAMES, LOCK = Path("/run/containers/networks/aardvark-dns/plainstack"), Path("/run/containers/networks/aardvark.lock")
 FORWARDING = re.compile(r"-A NETAVARK-DN-\S+ .*--dport (?P<port>\d+) .*--to-destination (?P<address>[\d.]+):\d+$")
 
 
@@ -30,6 +33,15 @@ def left_behind(rules: str, ports: Collection[int]) -> list[list[str]]:
     return [["-D", *shlex.split(line)[1:]] for line, match in found if match and int(match["port"]) in ports and match["address"].startswith(NETWORK)]
 
 
+def without(names: str, container: str) -> str:
+    """Return aardvark's list of a network without the lines of a container.
+
+    A line is an id, the IPv4 and the IPv6 address, and the names, of which the first is the container's own; above them stands the gateway.
+    """
+    lines = names.splitlines(keepends=True)
+    return "".join(line for line in lines if line.split(" ")[-1].strip().split(",")[0] != container)
+
+
 def main(name: str, ports: Collection[int]) -> None:
     """Clean up after one container."""
     asked = ["podman", "inspect", "--type=container", "--format={{.State.Status}} {{.State.Pid}}", name]
@@ -39,6 +51,13 @@ def main(name: str, ports: Collection[int]) -> None:
     if status in ("running", "stopping"):
         subprocess.run(["podman", "rm", "--force", "--time=0", name], check=True, stdout=subprocess.DEVNULL)
         print(f"removed {name}, which had been killed")
+    if NAMES.exists():
+        with LOCK.open("a") as lock:  # netavark's
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            text = NAMES.read_text(encoding="utf-8")
+            if without(text, name) != text:
+                NAMES.write_text(without(text, name), encoding="utf-8")
+                print(f"forgot the address of {name}")
     if shutil.which("iptables"):
         rules = subprocess.run(["iptables", "-t", "nat", "-S"], check=True, stdout=subprocess.PIPE, text=True).stdout
         for arguments in left_behind(rules, ports):

@@ -137,10 +137,10 @@ class ActionModule(ActionBase):
 
     @staticmethod
     def _certificates(of_host: dict[str, Any], result: dict[str, Any], server: bool) -> dict[str, bool]:
-        """Whether the host has certificates to look after, and whether anything follows once it has them."""
-        hands_on = len(of_host["sharers"]) > 1 or result["shares"] or bool(of_host["own_certificates"])
+        """Whether the host has certificates to look after, and whether anything follows once it has them; one that is left out says nothing of it."""
+        hands_on = len(of_host["sharers"]) > 1 or bool(result.get("shares") or of_host["own_certificates"])
         ends_tls = not (server and of_host["balancers"])
-        return {"hands_on": hands_on, "certified": ends_tls and (hands_on or bool(of_host["others"]) or result["renews"])}
+        return {"hands_on": hands_on, "certified": ends_tls and (hands_on or bool(of_host["others"] or result.get("renews")))}
 
     @staticmethod
     def _probes(apps: list[dict[str, Any]], seen: dict[str, Any]) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def test_packages_of_apps_are_for_app_servers() -> None:
 )
 def test_which_certificates_a_host_looks_after(changes: dict[str, Any], server: bool, certified: bool, hands_on: bool) -> None:
     """None behind load balancers, where TLS ends at those."""
-    found = {"others": [], "own_certificates": [], "sharers": ["web1"], "balancers": [], "shares": False, "renews": False, **changes}
+    found = {"others": [], "own_certificates": [], "sharers": ["web1"], "balancers": [], **changes}
     assert ActionModule._certificates(found, found, server) == {"certified": certified, "hands_on": hands_on}
 
 
