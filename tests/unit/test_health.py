@@ -102,6 +102,38 @@ def test_an_instance(tmp_path: Path, serve: Serve, status: int, wrong: str) -> N
     assert (headers["Host"], headers["X-Forwarded-Proto"]) == ("hello.example.com", "https")
 
 
+def test_an_instance_whose_process_has_ended(tmp_path: Path) -> None:
+    """systemd holds its socket: it takes the question, and nobody answers."""
+    path = str(tmp_path / "a.sock")
+    asked = []
+
+    def over() -> bool:
+        asked.append(time.monotonic())
+        return len(asked) == 2
+
+    with socket.socket(socket.AF_UNIX) as held:
+        held.bind(path)
+        held.listen()
+        began = time.monotonic()
+        assert ask_instance(path, HEALTH, 60, over) == "gave no answer (its process ended)"
+    assert asked[1] - began < 5
+
+
+def test_a_slow_answer_is_waited_for(tmp_path: Path, serve: Serve) -> None:
+    path = str(tmp_path / "a.sock")
+    server: Any = UnixServer(path, Sender)
+    server.sent = 0
+    serve(server, lambda: parts(b"", OK, b"\r\n", pause=0.7))
+    asked = []
+
+    def over() -> bool:
+        asked.append(time.monotonic())
+        return False
+
+    assert ask_instance(path, HEALTH, 10, over) == ""
+    assert asked
+
+
 def test_an_instance_without_a_socket(tmp_path: Path) -> None:
     assert ask_instance(str(tmp_path / "a.sock"), HEALTH, 1) == "gave no answer ([Errno 2] No such file or directory)"
 

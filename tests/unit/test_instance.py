@@ -24,9 +24,9 @@ def test_the_gate_opens(app: LocalApp, systemd: Systemd, own: Answers, work: Wor
     systemd.run(app, NEW)
     own.wrong = list(wrong)
     gate(work, NEW)
-    assert [(path, health) for path, health, _timeout in own.asked] == [(app.socket(NEW), HEALTH)] * len(wrong)
+    assert [(path, health) for path, health, _timeout, _over in own.asked] == [(app.socket(NEW), HEALTH)] * len(wrong)
     # No answer may take longer than is left
-    assert [timeout for _path, _health, timeout in own.asked] == pytest.approx([HEALTH.timeout - 0.05 * turn for turn in range(len(wrong))])
+    assert [timeout for _path, _health, timeout, _over in own.asked] == pytest.approx([HEALTH.timeout - 0.05 * turn for turn in range(len(wrong))])
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,22 @@ def test_the_gate_does_not_wait_for_a_crash_loop(app: LocalApp, systemd: Systemd
     with pytest.raises(InstanceError, match="its process ended while starting"):
         gate(work, NEW)
     assert (clock.now, own.asked) == (1000, [])
+
+
+def test_the_gate_notices_that_the_process_ends_while_it_waits(app: LocalApp, systemd: Systemd, own: Answers, work: Work) -> None:
+    """It may have said to be ready, and end when its workers load the app."""
+    systemd.run(app, NEW)
+
+    def ends() -> None:
+        over = own.asked[-1][3]
+        assert not over()
+        systemd.restarts[app.unit(NEW, "service")] = 1
+        assert over()
+
+    own.meanwhile, own.wrong = ends, ["gave no answer (its process ended)"]
+    with pytest.raises(InstanceError, match="its process ended while starting"):
+        gate(work, NEW)
+    assert len(own.asked) == 1
 
 
 def test_what_does_not_run_does_not_serve(app: LocalApp, systemd: Systemd, work: Work) -> None:

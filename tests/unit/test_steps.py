@@ -113,7 +113,7 @@ def test_what_does_not_start(app: LocalApp, host: Systemd, run: Run, own: Answer
     assert result["failed"]
     assert f"{NEW} still serves." in result["msg"]
     assert running(app) == [NEW]
-    [(_path, health, _timeout)] = own.asked[:1]
+    [(_path, health, *_)] = own.asked[:1]
     assert (health.path, health.host, health.timeout) == ("/up", "hello.example.com", 7)
 
 

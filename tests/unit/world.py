@@ -151,7 +151,7 @@ class World:
         self.effect()
         return 0
 
-    def _ask_instance(self, path: str, _health: object, _timeout: float) -> str:
+    def _ask_instance(self, path: str, _health: object, _timeout: float, _over: object = None) -> str:
         identifier = os.path.basename(path).removesuffix(".sock")
         if not self.serves(identifier) or self.kind(identifier) == GATE:
             return "answered 500"

@@ -6,6 +6,7 @@ import re
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ansible_collections.plainstack.web.plugins.module_utils.text import plain
@@ -13,6 +14,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 WELL = range(200, 400)
 LARGEST_HEAD = 16384  # bytes of status line and headers; nginx takes fewer
 FOR_THE_BODY = 1.0  # seconds; what it says does not matter
+SLICE = 0.5  # seconds between two questions whether an answer may still come
 LARGEST_BODY = 16384  # bytes
 STATUS = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)(?: [^\r\n]*)?\r?\n")
 
@@ -31,16 +33,23 @@ class Health:
     tls: bool = True
 
 
-def _receive(connection: socket.socket, deadline: float) -> bytes:
+def _never() -> bool:
+    return False
+
+
+def _receive(connection: socket.socket, deadline: float, over: Callable[[], bool] = _never) -> bytes:
     """What has come; empty at the end."""
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("timed out")
-    connection.settimeout(left)
-    return connection.recv(4096)
+    while (left := deadline - time.monotonic()) > 0:
+        connection.settimeout(min(left, SLICE))
+        try:
+            return connection.recv(4096)
+        except TimeoutError:
+            if over():
+                raise ConnectionError("its process ended") from None
+    raise TimeoutError("timed out")
 
 
-def _status(connection: socket.socket, deadline: float) -> int:
+def _status(connection: socket.socket, deadline: float, over: Callable[[], bool]) -> int:
     """Status of the answer, once all of its headers are there.
 
     :raises OSError: when it has not come by the deadline, however much of it has.
@@ -57,7 +66,7 @@ def _status(connection: socket.socket, deadline: float) -> int:
             head = rest  # such as 103 Early Hints; the answer is yet to come
         elif len(head) > LARGEST_HEAD:
             raise OSError(f"its headers are longer than {LARGEST_HEAD // 1024} KiB")
-        elif more := _receive(connection, deadline):
+        elif more := _receive(connection, deadline, over):
             head += more
         else:
             raise OSError("it closed the connection before it had answered")
@@ -74,12 +83,12 @@ def _let_end(connection: socket.socket, deadline: float) -> None:
         pass
 
 
-def _probe(connection: socket.socket, health: Health, deadline: float) -> str:
+def _probe(connection: socket.socket, health: Health, deadline: float, over: Callable[[], bool] = _never) -> str:
     request = (
         f"GET {health.path} HTTP/1.1\r\nHost: {health.host}\r\nX-Forwarded-Proto: https\r\nUser-Agent: Plainstack\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     )
     connection.sendall(request.encode())
-    status = _status(connection, deadline)
+    status = _status(connection, deadline, over)
     _let_end(connection, min(deadline, time.monotonic() + FOR_THE_BODY))
     return "" if status in WELL else f"answered {status}"
 
@@ -88,17 +97,18 @@ def _none(error: OSError) -> str:
     return f"gave no answer ({plain(str(error)) or type(error).__name__})"
 
 
-def ask_instance(path: str, health: Health, timeout: float) -> str:
+def ask_instance(path: str, health: Health, timeout: float, over: Callable[[], bool] = _never) -> str:
     """What is wrong with the answer over a unix socket; empty when nothing is.
 
     :param timeout: seconds for the whole of it, whatever comes meanwhile.
+    :param over: whether no answer can come any more. systemd holds the socket: a question to a process that has ended waits there for the next one.
     """
     deadline = time.monotonic() + timeout
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout)
             connection.connect(path)
-            return _probe(connection, health, deadline)
+            return _probe(connection, health, deadline, over)
     except OSError as error:
         return _none(error)
 

@@ -110,7 +110,7 @@ def gate(work: Work, identifier: str) -> None:
         if _ended(app, identifier):
             raise _failure(app, identifier, "its process ended while starting")
         if systemd.show(app.unit(identifier, "service"), "ActiveState")["ActiveState"] == "active":
-            wrong = ask_instance(app.socket(identifier), health, left)
+            wrong = ask_instance(app.socket(identifier), health, left, lambda: _ended(app, identifier))
             if not wrong:
                 return
             refused = min(refused, time.monotonic()) if wrong.startswith("answered 4") else deadline
