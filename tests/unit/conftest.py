@@ -59,7 +59,7 @@ def systemd(app: LocalApp, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Sys
     """A systemd that only pretends, with memory for every instance; nothing is left to drain."""
     fake = Systemd()
     monkeypatch.setattr(systemd_module, "systemctl", fake)
-    monkeypatch.setattr(systemd_module, "log", lambda unit: f"last words of {unit}")
+    monkeypatch.setattr(systemd_module, "log", lambda unit, ended: f"last words of {unit}")
     monkeypatch.setattr(systemd_module, "ask_instance", lambda path, health, timeout: "")
     monkeypatch.setattr(memory, "check", lambda app: None)
     monkeypatch.setattr(instance, "drain", lambda path, seconds: 0)

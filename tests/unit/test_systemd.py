@@ -83,6 +83,15 @@ def test_the_log_of_an_app_that_died_has_its_last_words(programs: Path) -> None:
     assert log("a.service") == "database is gone\nfailed"
 
 
+def test_the_log_of_a_process_that_ended_is_not_that_of_the_next(programs: Path) -> None:
+    again = "a.service: Scheduled restart job, restart counter is at"
+    says(programs, f'echo "database is gone"; echo "{again} 1."; echo still gone; echo "{again} 2."; echo Starting; seq 30')
+    assert log("a.service", 2, ended=True) == f"{again} 1.\nstill gone"
+    assert log("a.service", 2) == "29\n30"
+    says(programs, "echo database is gone")
+    assert log("a.service", ended=True) == "database is gone"
+
+
 GONE = 'Traceback (most recent call last):\n  File "wsgi.py", line 1, in <module>\n    import nowhere\nModuleNotFoundError: {}'
 WHILE = "\nDuring handling of the above exception, another exception occurred:\n"
 WORKERS = """\

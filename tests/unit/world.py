@@ -86,7 +86,7 @@ class World:
             patch.setattr(module, "ask_nginx", lambda *given: current()._ask_nginx(*given))
         patch.setattr(memory, "check", lambda app: None)
         patch.setattr(systemd_module, "systemctl", lambda *given, **options: current()._systemctl(*given, **options))
-        patch.setattr(systemd_module, "log", lambda unit: "")
+        patch.setattr(systemd_module, "log", lambda unit, ended: "")
         patch.setattr(history, "append", lambda *given, **facts: current()._append(*given, **facts))
         patch.setattr(LocalApp, "note", lambda _app, identifier, **facts: current()._note(identifier, facts))
         patch.setattr(LocalApp, "remove", lambda _app, identifier: current()._remove(identifier))

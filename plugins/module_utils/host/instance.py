@@ -83,7 +83,8 @@ def settle(work: Work) -> None:
 
 
 def _why(app: App, identifier: str, why: str) -> str:
-    return f"{app.name}: the release {identifier} {why}.\nThe last lines of its log:\n{systemd.log(app.unit(identifier, 'service')) or '(it wrote none)'}"
+    said = systemd.log(app.unit(identifier, "service"), ended=_ended(app, identifier))
+    return f"{app.name}: the release {identifier} {why}.\nThe last lines of its log:\n{said or '(it wrote none)'}"
 
 
 def _failure(app: App, identifier: str, why: str) -> InstanceError:

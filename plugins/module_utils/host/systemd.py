@@ -13,6 +13,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 OF_EACH_PROCESS = re.compile(
     r"(Booting worker with pid: \d+|: Killing process \d+ .* with signal SIGKILL\.|\[ERROR\] Exception in worker process|Worker exiting \(pid: \d+\))$"
 )
+RESTARTED = ": Scheduled restart job, restart counter is at "
 LONGEST = 2000  # characters of a line that are shown
 PROBED_FOR = 2.0  # seconds that the live release has to answer before an error says that it serves
 _ERROR = r"Traceback \(most recent call last\):\n(?:[ \t].*\n)*\S.*"
@@ -46,13 +47,17 @@ def _once(text: str) -> str:
     return text
 
 
-def log(unit: str, lines: int = 25) -> str:
+def log(unit: str, lines: int = 25, ended: bool = False) -> str:
     """The last lines that a unit wrote to the journal.
 
     What comes once for each process is left out: it would push the app's own words out. An error that several have met is there once.
+
+    :param ended: whether it is about a process that has ended: not what systemd has started in its place.
     """
     command = ["journalctl", f"--unit={unit}", "--output=cat", "--no-pager", "--lines=1000"]
     said = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False).stdout.strip("\n").split("\n")
+    if ended and (restarts := [number for number, line in enumerate(said) if RESTARTED in line]):
+        said = said[: restarts[-1]]
     said = _once("\n".join(line for line in said if not OF_EACH_PROCESS.search(line))).split("\n")
     return plain("\n".join(line[:LONGEST] for line in said[-lines:]))
 
