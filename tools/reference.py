@@ -44,7 +44,7 @@ def default(rule: Mapping[str, Any]) -> str:
     value = rule["default"]
     if value is None:
         return "-"
-    return f"`{value if isinstance(value, str) else json.dumps(value)}`"
+    return f"`{value if isinstance(value, str) else json.dumps(value)}`" if value != "" else "-"
 
 
 def escape(text: str) -> str:
@@ -53,8 +53,12 @@ def escape(text: str) -> str:
 
 
 def table(spec: Mapping[str, Mapping[str, Any]]) -> str:
-    """The whole table: one line a key, in the order of the specification."""
-    rows = [f"| `{key}` | {kind(rule)} | {default(rule)} | {escape(rule['description'])} |" for key, rule in spec.items()]
+    """The whole table: one line a key, in the order of the specification; after a mapping of mappings what each of them has."""
+    rows = []
+    for key, rule in spec.items():
+        rows.append(f"| `{key}` | {kind(rule)} | {default(rule)} | {escape(rule['description'])} |")
+        for option, of_option in rule.get("options", {}).items():
+            rows.append(f"| `{key}.*.{option}` | {kind(of_option)} | {default(of_option)} | {escape(of_option['description'])} |")
     return "\n".join(["| Key | Type | Default | Meaning |", "| --- | --- | --- | --- |", *rows]) + "\n"
 
 

@@ -56,7 +56,10 @@ def _value(rule: Rule) -> dict[str, Any]:
             schema["minItems"] = 1
     elif kind == "object":
         schema["propertyNames"] = {"pattern": _whole(rule["keys"])}
-        schema["additionalProperties"] = {"type": [JSON_TYPES[value] for value in rule["values"]]}
+        if "options" in rule:
+            schema["additionalProperties"] = _or_template(_mapping(rule["options"]))
+        else:
+            schema["additionalProperties"] = {"type": [JSON_TYPES[value] for value in rule["values"]]}
     else:
         schema.update(pattern)
     if "choices" in rule:
@@ -73,14 +76,18 @@ def _property(rule: Rule) -> dict[str, Any]:
     return {**shown, **_or_template(_value(rule))}
 
 
-def schema(spec: Mapping[str, Rule]) -> dict[str, Any]:
-    """The JSON Schema of a file of group_vars that has `apps`; of its other variables it says nothing."""
-    app = {
+def _mapping(spec: Mapping[str, Rule]) -> dict[str, Any]:
+    """Schema of a mapping with these keys."""
+    return {
         "type": "object",
         "properties": {key: _property(rule) for key, rule in spec.items()},
         "required": [key for key, rule in spec.items() if rule.get("required")],
         "additionalProperties": False,
     }
+
+
+def schema(spec: Mapping[str, Rule]) -> dict[str, Any]:
+    """The JSON Schema of a file of group_vars that has `apps`; of its other variables it says nothing."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$comment": COMMENT,
@@ -93,7 +100,7 @@ def schema(spec: Mapping[str, Rule]) -> dict[str, Any]:
             }
         },
         "additionalProperties": True,
-        "$defs": {"app": app, "template": {"type": "string", "pattern": r"\{\{|\{%"}},
+        "$defs": {"app": _mapping(spec), "template": {"type": "string", "pattern": r"\{\{|\{%"}},
     }
 
 

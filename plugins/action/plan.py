@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsiblePromptInterrupt, AnsiblePromptNoninteractive
@@ -81,6 +81,18 @@ class ActionModule(ActionBase):
         if typed.decode(errors="replace").strip() != name:
             raise PlanError(UNCONFIRMED.format(name=name, why="and was not"))
 
+    @staticmethod
+    def _check_groups(apps: Sequence[Mapping[str, Any]], groups: Mapping[str, Any]) -> None:
+        """Those on whose servers processes run."""
+        for app in apps:
+            for name, rule in {**app["processes"], **app["timers"]}.items():
+                if rule["hosts"] and rule["hosts"] not in groups:
+                    raise PlanError(
+                        f"app '{app['name']}': '{name}' is to run on the servers of the group '{rule['hosts']}', and the inventory has no such group; "
+                        f"nothing was touched.\nWhere it is set: 'hosts' of '{name}' in the app's 'processes' or 'timers'.\n"
+                        "Next: add the group to the inventory, or remove 'hosts'."
+                    )
+
     def _plan(self, variables: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         given = self._task.args
         if [*variables["ansible_run_tags"]] != ["all"] or {*variables["ansible_skip_tags"]} - OF_MOLECULE:
@@ -101,6 +113,7 @@ class ActionModule(ActionBase):
         if event == "rollback" and len(selected) > 1:
             names = ", ".join(app["name"] for app in selected)
             raise PlanError(f"Which app? There are {names}; nothing was touched.\nNext: the same command with -e app={selected[0]['name']}")
+        self._check_groups(selected, variables["groups"])
         archives, warnings = archive(selected) if event == "deploy" else ({}, [])
         reached = dict(zip(balancers + servers, addresses(balancers + servers, hostvars), strict=True)) if balancers else {}
         return {

@@ -16,14 +16,14 @@ from ansible.template import trust_as_template
 from ansible.utils.display import Display
 from ansible_collections.plainstack.web.plugins.module_utils.controller import orders as make
 from ansible_collections.plainstack.web.plugins.module_utils.controller.adopt import AdoptError, adopt
-from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import SPEC
+from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import SPEC, check_processes, with_defaults
 from ansible_collections.plainstack.web.plugins.module_utils.environment import encode, refused, too_much
-from ansible_collections.plainstack.web.plugins.module_utils.layout import App
+from ansible_collections.plainstack.web.plugins.module_utils.layout import UNITS, App
 from ansible_collections.plainstack.web.plugins.module_utils.version import VERSION
 from ansible_collections.plainstack.web.plugins.plugin_utils import run as run_files
 
 INLINE = 256 * 1024  # bytes of an archive that goes along with the orders; a larger one is copied first
-TEMPLATES = Path(__file__).parents[2] / "roles" / "gunicorn" / "templates"
+TEMPLATES = Path(__file__).parents[2] / "roles" / "gunicorn" / "templates" / "etc"
 # Failures of these do not keep the other steps from being done: they are shown, and the end of the run fails with their names
 GO_ON = ("undo", "retire", "after_live")
 # What is done along with a step, in the same round trip: where there is one server alone no other one has to be waited for
@@ -61,6 +61,7 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         variables = task_vars or {}
         host, step, given = variables["inventory_hostname"], self._task.args["step"], self._task.args
+        self._groups = {name for name, hosts in variables["groups"].items() if host in hosts}
         known = {} if given.get("apps") else run_files.of_host(host)
         try:
             orders = {step: self._given_orders(step)} if given.get("apps") else self._whole(host, step, known)
@@ -166,8 +167,9 @@ class ActionModule(ActionBase):
         for app in self._task.args["apps"]:
             if unknown := {*app} - {*SPEC, "archive", "release", "config", "environment", "reason", "event"}:
                 raise OrderError(f"{app.get('name')}: unknown key '{unknown.pop()}' in 'apps'.")
-            defaults = {key: rule.get("default") for key, rule in SPEC.items()}
-            whole = {**defaults, "domains": [], **app}
+            if wrong := check_processes(app, f"app '{app['name']}'"):
+                raise OrderError("\n".join([*wrong, "Where it is set: 'apps' of the task."]))
+            whole = {**app, **with_defaults(app), "domains": app.get("domains", [])}
             whole["requirements"] = whole["requirements"] or "requirements.txt"
             variables = app.get("environment", {**whole["env"], **whole["secrets"]})
             wrong = [f"{name!r} {why}" for name, why in refused(variables)]
@@ -189,16 +191,29 @@ class ActionModule(ActionBase):
 
     def _files(self, app: dict[str, Any], identifier: str) -> dict[str, str]:
         """The units of a release and Gunicorn's settings, by path."""
-        paths = App(app["name"])
-        templates = {
-            paths.unit_file(identifier, "socket"): "etc/systemd/system/app@id.socket.j2",
-            paths.unit_file(identifier, "service"): "etc/systemd/system/app@id.service.j2",
-            f"{paths.settings}/{identifier}/gunicorn.conf.py": "etc/plainstack/app/id/gunicorn.conf.py.j2",
-        }
+        paths, processes = App(app["name"]), make.processes(app, identifier, self._groups)
         managed = self._templar.available_variables.get("ansible_managed", "Ansible managed")
-        variables = {**make.unit_variables(app, identifier), "ansible_managed": managed}
-        templar = self._templar.copy_with_new_env(available_variables=variables)
-        return {dest: templar.template(trust_as_template((TEMPLATES / source).read_text(encoding="utf-8"))) for dest, source in templates.items()}
+        variables = {**make.unit_variables(app, identifier), "gunicorn_processes": processes, "ansible_managed": managed}
+        units = "systemd/system"
+        variables["gunicorn_sandbox"] = self._rendered(f"{units}/sandbox.j2", variables).rstrip()
+        files = {
+            paths.unit_file(identifier, "socket"): self._rendered(f"{units}/app@id.socket.j2", variables),
+            paths.unit_file(identifier, "service"): self._rendered(f"{units}/app@id.service.j2", variables),
+            f"{paths.settings}/{identifier}/gunicorn.conf.py": self._rendered("plainstack/app/id/gunicorn.conf.py.j2", variables),
+        }
+        if processes:
+            files[paths.unit_file(identifier, "target")] = self._rendered(f"{units}/app@id.target.j2", variables)
+        for process in processes:
+            of_process, (name, _, kind) = {**variables, "process": process}, process["unit"].rpartition(".")
+            files[f"{UNITS}/{name}.service"] = self._rendered(f"{units}/app.process@id.service.j2", of_process)
+            if kind == "timer":
+                files[f"{UNITS}/{name}.timer"] = self._rendered(f"{units}/app.process@id.timer.j2", of_process)
+        return files
+
+    def _rendered(self, template: str, variables: dict[str, Any]) -> str:
+        """A template of the role with variables."""
+        text = (TEMPLATES / template).read_text(encoding="utf-8")
+        return str(self._templar.copy_with_new_env(available_variables=variables).template(trust_as_template(text)))
 
     def _send_archives(self, orders: list[dict[str, Any]]) -> None:
         """Put each archive that the host needs into its order, or copy it there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import json
 import os
 import re
@@ -18,6 +19,7 @@ LOCKS = "/run/plainstack-locks"  # for root alone
 ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")  # of a release
 APPS = "/srv"
 UNITS = "/etc/systemd/system"
+STAMPS = "/var/lib/systemd/timers"  # when systemd's timers have last run
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,16 @@ class App:
         return f"{self.sockets}/{identifier}.sock"
 
     def unit(self, identifier: str, kind: str) -> str:
-        """Name of a unit; kind is `service` or `socket`."""
+        """Name of a unit; kind is `service`, `socket`, or `target` for what runs beside the web server, where there is any."""
         return f"{self.name}@{identifier}.{kind}"
+
+    def process(self, identifier: str, name: str, place: str, kind: str) -> str:
+        """Name of the unit of a process or timer of a release; no app has a name with a dot.
+
+        :param place: its number among those of the same name, `alone` for what may not overlap, empty for a timer and for what that runs.
+        :param kind: `service` or `timer`.
+        """
+        return f"{self.name}.{name}{f'.{place}' if place else ''}@{identifier}.{kind}"
 
     def unit_file(self, identifier: str, kind: str) -> str:
         """A release has units of its own: no other release changes them."""
@@ -161,9 +171,10 @@ class App:
                 os.unlink(self.marker(identifier))
         except OSError:
             return
-        for kind in ("service", "socket"):
+        own = [self.unit_file(identifier, kind) for kind in ("service", "socket", "target")]
+        for path in (*own, *glob.glob(f"{UNITS}/{self.name}.*@{identifier}.*"), *glob.glob(f"{STAMPS}/stamp-{self.name}.*@{identifier}.timer")):
             with contextlib.suppress(OSError):
-                os.unlink(self.unit_file(identifier, kind))
+                os.unlink(path)
         for path in (os.path.dirname(self.environment(identifier)), f"{self.unit_file(identifier, 'service')}.d", self.release(identifier)):
             shutil.rmtree(path, ignore_errors=True)
 

@@ -222,7 +222,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.plainstack.web.plugins.module_utils.environment import decode
-from ansible_collections.plainstack.web.plugins.module_utils.host import configuration, interpreter, memory, renewal, rules, webserver
+from ansible_collections.plainstack.web.plugins.module_utils.host import configuration, interpreter, memory, processes, renewal, rules, webserver
 from ansible_collections.plainstack.web.plugins.module_utils.host.acme import foreign_certbot, renews
 from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health, ask_nginx
 from ansible_collections.plainstack.web.plugins.module_utils.host.inspect import going_back, inspect, obstacles
@@ -347,9 +347,9 @@ def main() -> None:
     found: list[str] = []
     if given["purpose"] in ("deploy", "scale"):
         found = problems(host, Needs(given["memory_mb"], given["disk_mb"], given["inodes"], given["clock_skew"])) + moves(given, names)
-        for name in names:
-            wrong, warnings = obstacles(App(name))
-            found += wrong
+        for app in looked_at:
+            wrong, warnings = obstacles(App(app["name"]))
+            found += wrong + processes.unknown_schedules(App(app["name"]), app["wanted"].get("config", {}).get("timers", {}))
             for warning in warnings:
                 module.warn(plain(warning))  # names of files may be the app's or a package's
     if found:

@@ -137,8 +137,8 @@ def test_memory_that_is_too_much_ends_only_who_takes_it(vm: Vm) -> None:
     unit = f"/sys/fs/cgroup$(systemctl show --property ControlGroup --value hello@{vm.live()}.service)"
     assert vm.do(f"cat {unit}/memory.max") == str(300 * 2**20)
     # As a worker, which the kernel takes before the master
-    eat = f"echo $$ > {unit}/cgroup.procs; echo 500 > /proc/self/oom_score_adj; exec python3 -c 'bytes(1) + 400 * 2**20 * bytes([1])'"
-    assert vm.do(f'bash -c "{eat}"; echo $?', check=False).splitlines()[-1:] == ["137"]
+    eat = f'echo $$ > {unit}/cgroup.procs; echo 500 > /proc/self/oom_score_adj; exec python3 -c "bytes(1) + 400 * 2**20 * bytes([1])"'
+    assert vm.do(f"bash -c '{eat}'; echo $?", check=False).splitlines()[-1:] == ["137"]
     assert "oom_kill 1" in vm.do(f"cat {unit}/memory.events").splitlines()
     assert vm.ask() == 200
     assert vm.do(f"systemctl show --property NRestarts --value hello@{vm.live()}.service") == "0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
 from collections.abc import Callable
@@ -77,13 +78,17 @@ class Systemd:
         self.states: dict[str, str] = {}
         self.restarts: dict[str, int] = {}
         self.calls: list[str] = []
+        self.condition: Callable[[str], bool] = lambda _identifier: True  # whether what a target of that id takes along may start
 
     def __call__(self, verb: str, *arguments: str, check: bool = True) -> str:
         units = [word for word in arguments if not word.startswith("-")]
+        if verb == "show" and "*" in units[0]:
+            found = [unit for unit in self.states if fnmatch.fnmatchcase(unit, units[0])]
+            return "\n\n".join(f"Id={one}\nActiveState={self.states[one]}\nSubState=x\nNRestarts={self.restarts.get(one, 0)}" for one in found)
         if verb == "show":
             return f"ActiveState={self.states.get(units[0], 'inactive')}\nNRestarts={self.restarts.get(units[0], 0)}\nControlGroup=/none"
         if verb == "list-units":
-            return "\n".join(f"{unit} loaded {state} x Description" for unit, state in self.states.items() if unit.startswith(units[0].removesuffix("*")))
+            return "\n".join(f"{unit} loaded {state} x Description" for unit, state in self.states.items() if fnmatch.fnmatchcase(unit, units[0]))
         if verb == "stop" and check and not any(unit in self.states for unit in units):
             raise InstanceError(f"Failed to stop {units[0]}: Unit {units[0]} not loaded.")  # as where its file was removed
         for unit in units:
@@ -97,6 +102,12 @@ class Systemd:
             relink(self.link(unit), "/dev/null")
         elif verb == "disable" and os.path.lexists(self.link(unit)):
             os.unlink(self.link(unit))
+        elif unit.endswith(".target") and verb in ("start", "stop"):
+            for one in (unit, *self.beside(unit)):
+                self.states.pop(one, None)
+            if verb == "start":
+                self.states[unit] = "active"
+                self.take_along(unit)
         elif verb == "start":
             self.states[listener] = "active"
             if unit == service:
@@ -110,9 +121,20 @@ class Systemd:
                 del self.states[unit]
 
     @staticmethod
+    def beside(target: str) -> list[str]:
+        """What a target takes along."""
+        name, identifier = target.removesuffix(".target").split("@")
+        return [f"{name}.{one}" for one in (f"worker.1@{identifier}.service", f"clock.alone@{identifier}.service", f"tick@{identifier}.timer")]
+
+    def take_along(self, target: str) -> None:
+        """Start what a target wants."""
+        if self.condition(target.split("@")[1].removesuffix(".target")):
+            self.states |= dict.fromkeys(self.beside(target), "active")
+
+    @staticmethod
     def link(unit: str) -> str:
         """Where the link is that has systemd start the unit at boot."""
-        return f"{layout.UNITS}/{'multi-user' if unit.endswith('service') else 'sockets'}.target.wants/{unit}"
+        return f"{layout.UNITS}/{'sockets' if unit.endswith('socket') else 'multi-user'}.target.wants/{unit}"
 
     def enabled(self) -> list[str]:
         """Units that come up at boot."""
@@ -130,6 +152,8 @@ class Systemd:
     def reboot(self) -> None:
         """What is enabled comes up, and nothing else."""
         self.states = dict.fromkeys(self.enabled(), "active")
+        for target in [unit for unit in self.states if unit.endswith(".target")]:
+            self.take_along(target)
         self.restarts.clear()
 
 

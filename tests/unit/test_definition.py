@@ -297,6 +297,8 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         "max_requests": 0,
         "memory_max": "80%",
         "preload": True,
+        "processes": {},
+        "timers": {},
         "body_size": "10m",
         "migrate": "",
         "hook_timeout": 600,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.plainstack.web.plugins.module_utils import layout
 from ansible_collections.plainstack.web.plugins.module_utils.host import goback, steps
 from ansible_collections.plainstack.web.plugins.module_utils.host.instance import confirm, switch
 from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Holder, acquire, uptime
@@ -54,7 +55,7 @@ def silent(app: LocalApp, seconds: float) -> None:
 
 def watch(app: LocalApp) -> None:
     """Run the text of the module, as systemd does."""
-    arguments = [app.name, app.root, app.sockets, app.history, app.lock, RUN.token, NEW, OLD]
+    arguments = [app.name, app.root, app.sockets, app.history, layout.UNITS, app.lock, RUN.token, NEW, OLD]
     subprocess.run([sys.executable, "-I", "-c", getsource(goback), *arguments], check=True, timeout=20)
 
 
@@ -73,6 +74,21 @@ def test_it_goes_back(switched: LocalApp, systemctl: Callable[[], list[str]]) ->
     ]
     last: dict[str, Any] = json.loads(Path(switched.history).read_text(encoding="utf-8").splitlines()[-1])
     assert (last["event"], last["release"], last["to"]) == ("back", NEW, OLD)
+
+
+def test_what_runs_beside_the_web_server_goes_back_too(switched: LocalApp, systemctl: Callable[[], list[str]]) -> None:
+    """What may not overlap has ended before it begins in the other release."""
+    for identifier in (OLD, NEW):
+        write(switched.unit_file(identifier, "target"), "")
+    silent(switched, goback.SILENCE + 1)
+    watch(switched)
+    assert systemctl() == [
+        f"is-active --quiet hello@{OLD}.service",
+        f"stop hello@{NEW}.target hello.*.alone@{NEW}.service",
+        f"start hello@{OLD}.target",
+        f"enable --quiet hello@{OLD}.service hello@{OLD}.socket hello@{OLD}.target",
+        f"disable --quiet hello@{NEW}.service hello@{NEW}.socket hello@{NEW}.target",
+    ]
 
 
 @pytest.mark.parametrize("why", ["agreed", "ended", "another run", "noted anew"])

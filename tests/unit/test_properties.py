@@ -90,6 +90,7 @@ class Releases(RuleBasedStateMachine):
             if event == "deploy" or before != identifier or self.pending:
                 self.bad.discard(identifier)
             assert world.running() == {identifier}
+            assert world.beside() == {identifier}
             assert os.path.realpath(world.app.live) == world.app.release(identifier)
             must = {self.live, self.target()} - {""}
             assert not world.acted or len(world.complete()) <= max(keep, len(must))
@@ -102,6 +103,7 @@ class Releases(RuleBasedStateMachine):
         world = self.world
         if came_from and world.renames[-1:] == [came_from]:
             assert world.logged == ["back"]
+            assert world.once() == {came_from}
             self.went_live(identifier)
             self.went_live(came_from)
             self.bad = self.bad - {came_from} | {identifier}
@@ -135,6 +137,7 @@ class Releases(RuleBasedStateMachine):
         world = self.world
         if came_from and world.renames[-1:] == [came_from]:
             assert world.logged[-1] == "back"
+            assert world.once() == {came_from}
             self.went_live(identifier)
             self.went_live(came_from)
             self.bad = self.bad - {came_from} | {identifier}
@@ -231,6 +234,7 @@ class Releases(RuleBasedStateMachine):
     def reboot(self) -> None:
         self.world.reboot()
         assert self.world.serves(self.live)
+        assert self.world.beside() == {self.live}
 
     # What must hold
 

@@ -79,7 +79,7 @@ def run(tmp_path: Path, action: Any) -> Any:
 
     def do(name: str, host: str, **arguments: Any) -> dict[str, Any]:
         action._task.args = {"step": name, **arguments}
-        result: dict[str, Any] = action.run(None, {"inventory_hostname": host, "ansible_play_hosts": ["web1", "web2", "web3"]})
+        result: dict[str, Any] = action.run(None, {"inventory_hostname": host, "ansible_play_hosts": ["web1", "web2", "web3"], "groups": {"all": [host]}})
         return result
 
     return do
@@ -116,6 +116,37 @@ def test_units_come_with_the_start(run: Any, sent: Sent) -> None:
     assert "User=hello\n" in order["files"][paths[1]]
     assert 'wsgi_app = "wsgi:app"' in order["files"][paths[2]]
     assert order["migrated"] is True, "another server has migrated by now"
+
+
+def test_units_of_what_runs_beside_the_web_server_come_along(run: Any, action: Any, sent: Sent) -> None:
+    """Those of the host alone: it is in the group `all` and in no other."""
+    known = run_files.of_host("web1")
+    runs = {"command": "work $A", "hosts": "", "count": 1, "stop_timeout": 77, "stop_signal": "SIGINT", "overlap": True}
+    timer = {"command": "clean", "hosts": "all", "schedule": "Mon 03:00", "timeout": 99}
+    [app] = known["apps"]
+    beside = {"processes": {"worker": runs, "far": {**runs, "hosts": "others"}}, "timers": {"nightly": timer}}
+    run_files.note("web1", apps=[{**app, **beside}])
+    run("start", "web1")
+    files = sent[0]["orders"][0]["files"]
+    names = [path.rpartition("/")[2] for path in files]
+    worker, nightly = f"hello.worker.1@{NEW}.service", f"hello.nightly@{NEW}"
+    assert names[3:] == [f"hello@{NEW}.target", worker, f"{nightly}.service", f"{nightly}.timer"]
+    text = {name: set(content.splitlines()) for name, content in zip(names, files.values(), strict=True)}
+    assert f"Wants={worker} {nightly}.timer" in text[f"hello@{NEW}.target"]
+    assert {"KillSignal=SIGINT", "TimeoutStopSec=77", "Restart=always", "User=hello", "PrivateUsers=true"} <= text[worker]
+    assert any(line.endswith('/bin/bash -c "work $$A"') for line in text[worker])
+    assert {"Type=oneshot", "TimeoutStartSec=99", "User=hello", "PrivateUsers=true"} <= text[f"{nightly}.service"]
+    assert "OnCalendar=Mon 03:00" in text[f"{nightly}.timer"]
+    # Told to stop with the others, what is given its own time; a job that a timer has begun is left to its end
+    part = "PartOf=hello@%i.target"
+    assert [name for name in names[4:] if part in text[name]] == [worker, f"{nightly}.timer"]
+
+
+def test_processes_that_are_given_are_looked_at(action: Any, sent: Sent) -> None:
+    action._task.args = {"step": "start", "apps": [{"name": "hello", "release": NEW, "processes": {"worker": {}}}]}
+    result = action.run(None, {"inventory_hostname": "web1", "groups": {}})
+    assert result["msg"] == "app 'hello', 'worker' in 'processes': 'command' is missing.\nWhere it is set: 'apps' of the task."
+    assert sent == []
 
 
 def test_who_migrates(run: Any, sent: Sent) -> None:
@@ -244,7 +275,7 @@ def test_what_has_the_traffic_is_said_right_after_the_switch(run: Any, action: A
 def test_what_one_server_has_is_said(run: Any, action: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """It does not go back by itself: there is no other that may have another release."""
     action._task.args = {"step": "switch"}
-    action.run(None, {"inventory_hostname": "web1", "ansible_play_hosts": ["web1"]})
+    action.run(None, {"inventory_hostname": "web1", "ansible_play_hosts": ["web1"], "groups": {"workers": ["web1"]}})
     assert f"hello: {NEW}\nA server whose connection is lost from here on has this live" in capsys.readouterr().out
 
 
@@ -273,7 +304,7 @@ def test_a_rollback_goes_by_the_settings_of_the_release(run: Any, sent: Sent) ->
 def test_what_systemd_would_refuse_is_not_sent(action: Any, sent: Sent, environment: dict[str, Any], words: str) -> None:
     """Whoever uses the role alone has no other check; systemd's own message would have the value."""
     action._task.args = {"step": "stage", "apps": [{"name": "hello", "env": environment}]}
-    result = action.run(None, {"inventory_hostname": "web1"})
+    result = action.run(None, {"inventory_hostname": "web1", "groups": {"workers": ["web1"], "others": ["web2"]}})
     assert result.get("failed") is True
     assert words in result["msg"]
     assert "swordfish" not in result["msg"]
@@ -286,9 +317,11 @@ def test_apps_that_are_given(action: Any, sent: Sent, tmp_path: Path) -> None:
     archive = {"path": str(tmp_path / "a.tar.gz"), "digest": "d", "id": NEW, "story": {}}
     app = {"name": "hello", "archive": archive, "env": {"A": "1"}}
     action._task.args = {"step": "stage", "apps": [app], "build_environment": {"UV_OFFLINE": "1"}}
-    assert action.run(None, {"inventory_hostname": "web1"})["apps"] == {"hello": {"id": NEW, "changed": True}}
+    assert action.run(None, {"inventory_hostname": "web1", "groups": {"workers": ["web1"], "others": ["web2"]}})["apps"] == {
+        "hello": {"id": NEW, "changed": True}
+    }
     action._task.args = {"step": "confirm", "apps": [{"name": "hello", "release": NEW, "health_path": "/up"}], "through_nginx": False}
-    action.run(None, {"inventory_hostname": "web1"})
+    action.run(None, {"inventory_hostname": "web1", "groups": {"workers": ["web1"], "others": ["web2"]}})
     stage, confirm = (call["orders"][0] for call in sent)
     assert (stage["find"], stage["environment"], stage["requirements"], stage["build_environment"]) == (
         True,
@@ -301,4 +334,7 @@ def test_apps_that_are_given(action: Any, sent: Sent, tmp_path: Path) -> None:
 
 def test_a_misspelt_key(action: Any) -> None:
     action._task.args = {"step": "start", "apps": [{"name": "hello", "release": NEW, "helth_path": "/"}]}
-    assert "hello: unknown key 'helth_path' in 'apps'." in action.run(None, {"inventory_hostname": "web1"})["msg"]
+    assert (
+        "hello: unknown key 'helth_path' in 'apps'."
+        in action.run(None, {"inventory_hostname": "web1", "groups": {"workers": ["web1"], "others": ["web2"]}})["msg"]
+    )

@@ -38,6 +38,8 @@ APP: dict[str, Any] = {
     "max_requests": 1000,
     "memory_max": "80%",
     "preload": True,
+    "processes": {},
+    "timers": {},
     "body_size": "10m",
     "migrate": "flask db upgrade",
     "hook_timeout": 600,

@@ -55,6 +55,7 @@ class World:
         self.app: LocalApp = make_app(base)
         self.work = make_work(self.app)
         self.systemd, self.clock = Systemd(), Clock()
+        self.systemd.condition = lambda identifier: identifier == self.app.live_id()
         self.kinds: dict[str, str] = {}
         self.built = 0
         self.acted = False  # whether the last command had anything to do
@@ -107,6 +108,7 @@ class World:
         if live:
             assert live in self.app.complete(), f"{live} is live and not complete"
             assert live in self.dead or self.serves(live), f"{live} is live and does not serve"
+        assert len(self.once()) <= 1, f"what may not overlap runs in {self.once()}"
         if self.left == 0:
             raise self.end
         if self.left is not None:
@@ -122,6 +124,9 @@ class World:
             self.effect()
         for unit in units:
             identifier = unit.split("@")[1].rsplit(".", 1)[0]
+            if "." in unit.split("@")[0]:
+                assert (verb, identifier != self.app.live_id()) == ("stop", True), f"{verb} of what belongs to what is live"
+                continue
             if verb in ("stop", "kill", "disable"):
                 assert identifier != self.app.live_id(), f"{verb} of what is live"
                 assert identifier not in self.spare or self.logged, f"{verb} of the old one before the new one is confirmed"
@@ -190,6 +195,14 @@ class World:
     def serves(self, identifier: str) -> bool:
         return all(self.systemd.states.get(self.app.unit(identifier, kind)) == "active" for kind in ("service", "socket"))
 
+    def once(self) -> set[str]:
+        """Releases of which something works that may run only once."""
+        return {unit.split("@")[1].rsplit(".", 1)[0] for unit in self.systemd.states if ".alone@" in unit or unit.endswith(".timer")}
+
+    def beside(self) -> set[str]:
+        """Releases of which something works beside the web server."""
+        return {unit.split("@")[1].rsplit(".", 1)[0] for unit in self.systemd.states if "." in unit.split("@")[0]}
+
     def complete(self) -> list[str]:
         return self.app.complete()
 
@@ -246,6 +259,7 @@ class World:
             self.effect()
             os.makedirs(path)
         write(app.environment(identifier), "")
+        write(app.unit_file(identifier, "target"), "")
         self.effect()
         write(app.marker(identifier), json.dumps(wanted(source)))
 

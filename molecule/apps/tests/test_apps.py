@@ -5,12 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -32,9 +34,9 @@ def about(https: Request, name: str) -> dict[str, object]:
     return told
 
 
-def deploy(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run deploy.yml, for one server of the scenario."""
-    command = [str(ROOT / ".venv/bin/ansible-playbook"), "deploy.yml", *arguments]
+def deploy(*arguments: str, playbook: str = "deploy.yml") -> subprocess.CompletedProcess[str]:
+    """Run deploy.yml or another playbook, for one server of the scenario."""
+    command = [str(ROOT / ".venv/bin/ansible-playbook"), playbook, *arguments]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"}
     return subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
 
@@ -193,3 +195,144 @@ def test_a_package_that_does_not_exist_is_named_before_anything_is_built(host: H
     assert "'packages' of an app" in said
     assert host.check_output("ls /srv/shop/releases") == before
     assert https(site(host, "shop"), "/healthz").status == 200
+
+
+# What runs beside the web server
+
+
+def live(host: Host, app: str = "shop") -> str:
+    return host.check_output("basename $(readlink /srv/%s/live)", app)
+
+
+def beside(host: Host) -> dict[str, str]:
+    """Units of the processes and timers of the shop that have not ended, and their state."""
+    lines = host.check_output("systemctl list-units --plain --no-legend --state=active,activating,deactivating 'shop.*@*'").splitlines()
+    return {line.split()[0]: line.split()[2] for line in lines}
+
+
+def belonging(host: Host) -> set[str]:
+    """Releases of the shop to which anything that works beside it belongs."""
+    return {unit.split("@")[1].rsplit(".", 1)[0] for unit in beside(host) if not unit.startswith("shop.tick@") or unit.endswith(".timer")}
+
+
+def noted(host: Host, file: str) -> list[tuple[float, str, str]]:
+    """Lines of a file in the shared directory: time, release, what."""
+    lines = host.check_output("cat /srv/shop/shared/%s", file).splitlines()
+    return [(float(moment), release, what) for moment, release, what in (line.split(" ", 2) for line in lines)]
+
+
+def until(what: str, true: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for something."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.3)
+
+
+def order(host: Host, https: Request, name: str, seconds: int) -> None:
+    assert https(site(host, "shop"), f"/orders/{name}/{seconds}", "POST").status == 200
+
+
+def done(host: Host, name: str) -> list[str]:
+    """Releases that have ended a job."""
+    return [release for _moment, release, what in noted(host, "jobs") if what == f"ends {name}"]
+
+
+def edit(alone: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the shop in the inventory."""
+    file = alone / "group_vars/all/apps.yml"
+    apps = yaml.safe_load(file.read_text(encoding="utf-8"))["apps"]
+    [shop] = [app for app in apps if app["name"] == "shop"]
+    change(shop)
+    file.write_text(yaml.safe_dump({"apps": apps}), encoding="utf-8")
+
+
+def test_processes_and_timers_run_in_the_sandbox(host: Host, https: Request) -> None:
+    identifier = live(host)
+    units = {unit: state for unit, state in beside(host).items() if not unit.startswith("shop.tick@") or unit.endswith(".timer")}
+    names = ("clock.alone", "worker.1", "worker.2")
+    assert {*units} == {*(f"shop.{name}@{identifier}.service" for name in names), f"shop.tick@{identifier}.timer"}
+    for name in names:
+        unit = f"shop.{name}@{identifier}.service"
+        assert float(re.findall(r"[0-9]+\.[0-9]+", host.check_output("systemd-analyze security --no-pager %s | tail -1", unit))[-1]) <= 1.5
+        process = host.check_output("systemctl show --value --property=MainPID %s", unit)
+        # Of a shell the signal to stop would get no further
+        assert host.check_output("cat /proc/%s/comm", process) in ("python", "huey_consumer")
+        assert host.check_output("stat --format=%%U /proc/%s", process) == "shop"
+    order(host, https, "one", 0)
+    until("a worker works", lambda: host.file("/srv/shop/shared/jobs").exists and done(host, "one") == [identifier])
+    until("the timer runs it", lambda: (identifier, "a note 50% \\ it's") in {(release, what) for _moment, release, what in noted(host, "ticks")})
+
+
+def test_a_job_survives_a_deploy(host: Host, https: Request, alone: Path) -> None:
+    """The old worker ends it while the new one works, and no request fails; what may not overlap does not."""
+    before = live(host)
+    order(host, https, "long", 20)
+    until("a worker has begun", lambda: noted(host, "jobs")[-1][2] == "begins long")
+    with again_and_again(lambda: str(about(https, site(host, "shop"))["release"])) as answers:
+        deployed = deploy("-i", str(alone), "-e", "app=shop", "-e", "note=another")
+    assert deployed.returncode == 0, deployed.stdout[-3000:]
+    after = live(host)
+    assert {release for _time, release in answers} == {before, after}
+    assert done(host, "long") == [], "the deploy has waited for the job"
+    order(host, https, "short", 0)
+    until("the new worker works", lambda: done(host, "short") == [after])
+    assert done(host, "long") == []
+    until("the old one ends its job", lambda: done(host, "long") == [before], 40)
+    until("nothing of the old release is left", lambda: belonging(host) == {after})
+    assert host.run("systemctl is-enabled shop@%s.target", after).stdout.strip() == "enabled"
+    assert host.run("systemctl is-enabled shop@%s.target", before).stdout.strip() == "disabled"
+    assert [(release, what) for _moment, release, what in noted(host, "clock")][-3:] == [(before, "begins"), (before, "ends"), (after, "begins")]
+    began = noted(host, "clock")[-1][0]
+    until("the timer has gone on", lambda: len([what for moment, _release, what in noted(host, "ticks") if moment > began]) > 1)
+    assert {(release, what.split(" 50")[0]) for moment, release, what in noted(host, "ticks") if moment > began} == {(after, "another")}
+
+
+def test_a_process_that_ends_takes_the_release_back(host: Host, https: Request, alone: Path) -> None:
+    before = live(host)
+
+    def break_it(shop: dict[str, Any]) -> None:
+        shop["processes"]["worker"]["command"] = "echo the queue has gone; exit 3"
+
+    edit(alone, break_it)
+    deployed = deploy("-i", str(alone), "-e", "app=shop")
+    assert deployed.returncode != 0
+    said = " ".join(deployed.stdout.split())
+    assert "failed: its process 'worker' ended. The last lines of its log:" in said
+    assert said.count("the queue has gone") == 1
+    assert "Where it is set: 'processes' of the app" in said
+    assert f"The traffic is back on {before}" in said
+    assert live(host) == before
+    assert belonging(host) == {before}
+    assert {unit.split("@")[0].partition(".")[2] for unit in beside(host)} >= {"clock.alone", "worker.1", "worker.2", "tick"}
+    assert [what for _moment, _release, what in noted(host, "clock")][-1] == "begins"
+    order(host, https, "again", 0)
+    until("the old worker works", lambda: done(host, "again") == [before])
+
+
+def test_a_rollback_takes_processes_along(host: Host, https: Request, alone: Path) -> None:
+    before = live(host)
+    rolled = deploy("-i", str(alone), "-e", "app=shop", playbook="rollback.yml")
+    assert rolled.returncode == 0, rolled.stdout[-3000:]
+    after = live(host)
+    assert after != before
+    until("nothing of the newer release is left", lambda: belonging(host) == {after})
+    order(host, https, "back", 0)
+    until("the worker works", lambda: done(host, "back") == [after])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"timers": {"tick": {"command": "true", "schedule": "dayly"}}}, "'schedule' of the timer 'tick' is 'dayly', and systemd says: Failed to parse"),
+        ({"processes": {"worker": {"command": "true", "hosts": "workers"}}}, "the group 'workers', and the inventory has no such group"),
+        ({"processes": {"worker": {"comand": "true"}}}, "unknown key 'comand'; did you mean 'command'?"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_anything_is_built(host: Host, alone: Path, change: dict[str, Any], said: str) -> None:
+    before = host.check_output("ls /srv/shop/releases")
+    edit(alone, lambda shop: shop.update(change))
+    deployed = deploy("-i", str(alone), "-e", "app=shop")
+    assert deployed.returncode != 0
+    assert said in " ".join((deployed.stdout + deployed.stderr).split())
+    assert host.check_output("ls /srv/shop/releases") == before

@@ -64,6 +64,10 @@ OWN_SETTINGS = {
         "",
     ),
 }
+PROCESS = re.compile(r"(?!web$)[a-z][a-z0-9-]{0,29}")
+GROUP = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+# What systemd.time(7) writes a calendar event with
+SCHEDULE = re.compile(r"[A-Za-z0-9 ,.:/~*_+-]{1,200}")
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DOMAIN = re.compile(rf"({LABEL}\.)+(?![0-9]+$){LABEL}")
 # Both with fewer digits than would overflow in nginx, or in systemd, which then leaves the setting out
@@ -86,8 +90,25 @@ SYSTEM_PYTHON = re.compile(f"system|{PYTHON.pattern}")
 OLDEST_PYTHON = 10
 LOCKS = ("uv.lock", "pylock.toml", "requirements.txt", "pyproject.toml")
 
+# Of a process and of a timer
+RUNS: dict[str, dict[str, Any]] = {
+    "command": {
+        "type": "str",
+        "required": True,
+        "description": "Command, for bash, in the release's directory, environment and sandbox: `huey_consumer tasks.huey`. Others on the server "
+        "can read it; a token belongs into `secrets`, as `$TOKEN` here.",
+    },
+    "hosts": {
+        "type": "str",
+        "default": "",
+        "pattern": GROUP,
+        "description": "Group of the inventory on whose servers it runs, of those that have the app. Default: all of them.",
+    },
+}
+
 # Each key: type as Ansible names it, whether required, the default (None: see the description), and what it means. Where there are any: the `pattern` of
-# the whole text, or of each item of a list, the `choices`, the bounds of a number, and for a mapping the pattern of its `keys` and the types of its `values`.
+# the whole text, or of each item of a list, the `choices`, the bounds of a number, and for a mapping the pattern of its `keys` and the types of its `values`,
+# or the `options` that each value has.
 # The patterns have only what JavaScript's regular expressions mean by the same signs: editors use them, too.
 SPEC: dict[str, dict[str, Any]] = {
     "name": {
@@ -302,6 +323,51 @@ SPEC: dict[str, dict[str, Any]] = {
         "description": "The same after a release has gone live, by a deploy or a rollback, and the old one has stopped. When it fails, so does the run, "
         "but the release stays live.",
     },
+    "processes": {
+        "type": "dict",
+        "default": {},
+        "keys": PROCESS,
+        "options": {
+            **RUNS,
+            "count": {"type": "int", "default": 1, "minimum": 1, "maximum": 64, "description": "How many of it run."},
+            "stop_timeout": {
+                "type": "int",
+                "default": 60,
+                "minimum": 1,
+                "maximum": 86400,
+                "description": "Seconds that it has to end its work once it is told to stop, while that of the new release works already.",
+            },
+            "stop_signal": {
+                "type": "str",
+                "default": "SIGTERM",
+                "choices": ["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"],
+                "description": "What tells it to end its work. Celery, Dramatiq and RQ take SIGTERM, Huey SIGINT.",
+            },
+            "overlap": {
+                "type": "bool",
+                "default": True,
+                "description": "Whether those of two releases may run at the same time; with `false` the old one has ended before the new one begins.",
+            },
+        },
+        "description": "What runs beside the web server, such as workers of a queue: `{worker: {command: huey_consumer tasks.huey}}`. They begin with the "
+        "switch; one that ends while the release is watched takes it back.",
+    },
+    "timers": {
+        "type": "dict",
+        "default": {},
+        "keys": PROCESS,
+        "options": {
+            **RUNS,
+            "schedule": {
+                "type": "str",
+                "required": True,
+                "pattern": SCHEDULE,
+                "description": "When, as systemd.time(7) has it: `daily`, `Mon..Fri 03:00`, `*:0/15`. `systemd-analyze calendar` shows what it means.",
+            },
+            "timeout": {"type": "int", "default": 3600, "minimum": 1, "maximum": 604_800, "description": "Seconds until it is ended."},
+        },
+        "description": "What runs at times: `{cleanup: {command: flask cleanup, schedule: daily}}`. One that runs at a deploy is left to its end.",
+    },
     "confirm_seconds": {
         "type": "int",
         "default": 2,
@@ -344,7 +410,7 @@ TYPES: dict[str, Any] = {
     "list": (list, tuple),
     "dict": (Mapping,),
 }
-COMMANDS = ("migrate", "after_live")
+COMMANDS = ("migrate", "after_live", "command")
 PRIVATE = ("env", "secrets")  # keys whose values no message has
 WORDS = {"str": "text", "path": "a path", "int": "a whole number", "bool": "true or false", "list": "a list", "dict": "a mapping"}
 
@@ -395,11 +461,13 @@ def _odd(text: str, lines: bool = False) -> str:
 
 
 def _elements(key: str, value: Any, where: str) -> list[str]:
-    """What is wrong with the items of a list, with the directories of `static`, or with the settings of `gunicorn`."""
+    """What is wrong with the items of a list or mapping, as far as their types go."""
     if key == "headers":
         wrong = [f"'{name}' in '{key}' must be text, or null to take the header away" for name, item in value.items() if not isinstance(item, str | None)]
     elif key == "gunicorn":
         wrong = [f"'{name}' in '{key}' must be text, a number, true or false" for name, item in value.items() if not isinstance(item, str | int | float)]
+    elif "options" in SPEC[key]:
+        wrong = [f"'{name}' in '{key}' must be a mapping, not {item!r}" for name, item in value.items() if not isinstance(item, Mapping)]
     elif isinstance(value, Mapping):
         wrong = [f"the directory of '{prefix}' in '{key}' must be text, not {item!r}" for prefix, item in value.items() if not isinstance(item, str)]
     else:
@@ -407,43 +475,42 @@ def _elements(key: str, value: Any, where: str) -> list[str]:
     return [f"{where}: {problem}." for problem in wrong]
 
 
-def _check_types(app: Mapping[str, Any], where: str) -> list[str]:
+def _check_value(key: str, value: Any, where: str, rule: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the type of the value of a key, with its size and its signs."""
+    if isinstance(value, Unresolved):
+        return [f"{where}: '{key}' {value.reason}"]
+    if not isinstance(value, TYPES[rule["type"]]) or (isinstance(value, bool) and rule["type"] != "bool"):
+        # YAML reads `3.10` as 3.1 and `on` as true, so what was read is no advice on what to write
+        hint = "; put it in quotes" if rule["type"] == "str" and isinstance(value, int | float) else ""
+        if rule["type"] == "list" and isinstance(value, str) and not _odd(value):
+            hint = f"; write [{value}]"
+        found = "" if key in PRIVATE else f", not {value!r}"
+        return [f"{where}: '{key}' must be {WORDS[rule['type']]}{found}{hint}."]
+    if key in PRIVATE:
+        return []
+    if rule["type"] in ("list", "dict"):
+        unresolved = [item for item in (value.values() if isinstance(value, Mapping) else value) if isinstance(item, Unresolved)]
+        if wrong := [f"{where}: an item of '{key}' {item.reason}" for item in unresolved] or _elements(key, value, where):
+            return wrong
+        if "options" in rule:
+            return [problem for name, item in value.items() for problem in _check_types(item, f"{where}, '{name}' in '{key}'", rule["options"])]
+    if odd := next(filter(None, (_odd(text, key in COMMANDS) for text in _texts(value))), ""):
+        return [f"{where}: '{key}' has the character {odd}, which is not printable; remove it."]
+    if key in COMMANDS and len(value.encode()) > LONGEST_COMMAND:
+        return [f"{where}: '{key}' has {len(value.encode())} bytes; it must have at most {LONGEST_COMMAND}. Put the commands into a script of the app."]
+    if "minimum" in rule and not rule["minimum"] <= value <= rule["maximum"]:
+        return [f"{where}: '{key}' is {value}; it must be {rule['minimum']} to {rule['maximum']}."]
+    return []
+
+
+def _check_types(app: Mapping[str, Any], where: str, spec: Mapping[str, Any] = SPEC) -> list[str]:
     problems: list[str] = []
     for key, value in app.items():
-        if key not in SPEC:
-            problems.append(f"{where}: unknown key {str(key)!r}; {_closest(str(key), list(SPEC))}")
-            continue
-        rule = SPEC[key]
-        if value is None:
-            continue
-        if isinstance(value, Unresolved):
-            problems.append(f"{where}: '{key}' {value.reason}")
-        elif not isinstance(value, TYPES[rule["type"]]) or (isinstance(value, bool) and rule["type"] != "bool"):
-            # YAML reads `3.10` as 3.1 and `on` as true, so what was read is no advice on what to write
-            hint = "; put it in quotes" if rule["type"] == "str" and isinstance(value, int | float) else ""
-            if rule["type"] == "list" and isinstance(value, str) and not _odd(value):
-                hint = f"; write [{value}]"
-            found = "" if key in PRIVATE else f", not {value!r}"
-            problems.append(f"{where}: '{key}' must be {WORDS[rule['type']]}{found}{hint}.")
-        elif key in PRIVATE:
-            continue
-        elif (
-            unresolved := [item for item in (value.values() if isinstance(value, Mapping) else value) if isinstance(item, Unresolved)]
-            if rule["type"] in ("list", "dict")
-            else []
-        ):
-            problems += [f"{where}: an item of '{key}' {item.reason}" for item in unresolved]
-        elif rule["type"] in ("list", "dict") and (wrong := _elements(key, value, where)):
-            problems += wrong
-        elif odd := next(filter(None, (_odd(text, key in COMMANDS) for text in _texts(value))), ""):
-            problems.append(f"{where}: '{key}' has the character {odd}, which is not printable; remove it.")
-        elif key in COMMANDS and len(value.encode()) > LONGEST_COMMAND:
-            problems.append(
-                f"{where}: '{key}' has {len(value.encode())} bytes; it must have at most {LONGEST_COMMAND}. Put the commands into a script of the app."
-            )
-        elif "minimum" in rule and not rule["minimum"] <= value <= rule["maximum"]:
-            problems.append(f"{where}: '{key}' is {value}; it must be {rule['minimum']} to {rule['maximum']}.")
-    problems += [f"{where}: '{key}' is missing." for key, rule in SPEC.items() if rule.get("required") and app.get(key) in (None, "", [], ())]
+        if key not in spec:
+            problems.append(f"{where}: unknown key {str(key)!r}; {_closest(str(key), list(spec))}")
+        elif value is not None:
+            problems += _check_value(key, value, where, spec[key])
+    problems += [f"{where}: '{key}' is missing." for key, rule in spec.items() if rule.get("required") and app.get(key) in (None, "", [], ())]
     return problems
 
 
@@ -525,6 +592,25 @@ def _check_site(app: Mapping[str, Any], where: str) -> list[str]:
     return problems
 
 
+def _check_processes(app: Mapping[str, Any], where: str) -> list[str]:
+    """What is wrong with what runs beside the web server."""
+    problems = []
+    for key in ("processes", "timers"):
+        for name, found in app[key].items():
+            if not isinstance(name, str) or not PROCESS.fullmatch(name):
+                problems.append(f"{where}: '{name}' in '{key}' must be lower-case letters, digits and hyphens, beginning with a letter, and not 'web'.")
+            if found["hosts"] and not GROUP.fullmatch(found["hosts"]):
+                problems.append(f"{where}, '{name}' in '{key}': 'hosts' is '{found['hosts']}', which is no name of a group.")
+            if not SCHEDULE.fullmatch(found.get("schedule", "daily")):
+                problems.append(f"{where}, '{name}' in '{key}': 'schedule' is '{found['schedule']}'; it must be a calendar event of systemd, such as daily.")
+            if found.get("stop_signal", "SIGTERM") not in SPEC["processes"]["options"]["stop_signal"]["choices"]:
+                problems.append(f"{where}, '{name}' in '{key}': 'stop_signal' is '{found['stop_signal']}'; it must be a signal such as SIGTERM or SIGINT.")
+            if found.get("count", 1) > 1 and not found["overlap"]:
+                problems.append(f"{where}, '{name}' in '{key}': of what may not overlap there is one; remove 'count' or 'overlap'.")
+    problems += [f"{where}: '{name}' is in both 'processes' and 'timers'; give one another name." for name in app["processes"] if name in app["timers"]]
+    return problems
+
+
 def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
     problems = []
     rules = (
@@ -586,7 +672,14 @@ def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
         problems.append(f"{where}: an app with a 'path' has the certificate of the app that has the rest of its domains; remove 'certificate'.")
     if bool(app["certificate"]) != bool(app["certificate_key"]):
         problems.append(f"{where}: 'certificate' and 'certificate_key' go together.")
-    return problems or _check_server(app, where) + _check_site(app, where)
+    return problems or _check_server(app, where) + _check_site(app, where) + _check_processes(app, where)
+
+
+def check_processes(app: Mapping[str, Any], where: str) -> list[str]:
+    """What is wrong with `processes` and `timers` of an app that may lack other keys."""
+    given = {key: app[key] for key in ("processes", "timers") if app.get(key) is not None}
+    wrong = [problem for key, value in given.items() for problem in _check_value(key, value, where, SPEC[key])]
+    return wrong or _check_processes(with_defaults(given), where)
 
 
 def check(app: Mapping[str, Any], where: str) -> list[str]:
@@ -617,9 +710,20 @@ def _check_files(app: Mapping[str, Any], where: str) -> list[str]:
     return problems
 
 
+def with_defaults(app: Mapping[str, Any]) -> dict[str, Any]:
+    """The app with every default that needs no look at the source."""
+    whole: dict[str, Any] = {key: app[key] if app.get(key) is not None else rule.get("default") for key, rule in SPEC.items()}
+    for key, options in ((key, rule["options"]) for key, rule in SPEC.items() if "options" in rule):
+        whole[key] = {
+            name: {option: given[option] if given.get(option) is not None else rule.get("default") for option, rule in options.items()}
+            for name, given in whole[key].items()
+        }
+    return whole
+
+
 def _complete(app: Mapping[str, Any], directory: str) -> dict[str, Any]:
     """The app with every default filled in and paths made absolute."""
-    whole: dict[str, Any] = {key: app[key] if app.get(key) is not None else rule.get("default") for key, rule in SPEC.items()}
+    whole = with_defaults(app)
     for key in ("source", "certificate", "certificate_key"):
         if whole[key]:
             whole[key] = os.path.normpath(os.path.join(directory, os.path.expanduser(whole[key])))

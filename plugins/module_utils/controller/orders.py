@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible_collections.plainstack.web.plugins.module_utils.controller.wiring import release_config
 from ansible_collections.plainstack.web.plugins.module_utils.environment import render
+from ansible_collections.plainstack.web.plugins.module_utils.layout import App
 
 
 def environment(app: Mapping[str, Any]) -> str:
@@ -75,3 +76,26 @@ def unit_variables(app: Mapping[str, Any], identifier: str) -> dict[str, Any]:
         "gunicorn_settings": {name: repr(value) for name, value in app["gunicorn"].items()},
         **{f"gunicorn_{key}": app[key] for key in keys},
     }
+
+
+def _word(text: str) -> str:
+    """Text as one word of a command in a unit: systemd leaves it as it is (systemd.service(5), systemd.unit(5))."""
+    for sign, written in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\t", "\\t"), ("%", "%%"), ("$", "$$")):
+        text = text.replace(sign, written)
+    return f'"{text}"'
+
+
+def processes(app: Mapping[str, Any], identifier: str, groups: Collection[str]) -> list[dict[str, Any]]:
+    """What runs beside the web server on a host: for each process and timer what its templates take, with the name of its `unit`.
+
+    :param groups: of the host.
+    """
+    paths, found = App(app["name"]), []
+    for name, rule in {**app["processes"], **app["timers"]}.items():
+        if rule["hosts"] and rule["hosts"] not in groups:
+            continue
+        about = {"name": name, "schedule": "", **rule, "command": _word(rule["command"])}
+        places = [""] if about["schedule"] else [str(number + 1) for number in range(rule["count"])] if rule["overlap"] else ["alone"]
+        kind = "timer" if about["schedule"] else "service"
+        found += [{**about, "unit": paths.process(identifier, name, place, kind)} for place in places]
+    return found

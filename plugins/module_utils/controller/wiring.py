@@ -31,6 +31,8 @@ OF_THE_RELEASE = (
     "max_requests",
     "memory_max",
     "preload",
+    "processes",
+    "timers",
 )
 
 

@@ -63,9 +63,10 @@ def waits(lock: str, token: str, identifier: str, uptime: float) -> str:
         return ""
 
 
-def back(name: str, root: str, sockets: str, log: str, identifier: str, before: str) -> bool:
+def back(name: str, root: str, sockets: str, log: str, units_in: str, identifier: str, before: str) -> bool:
     """Give the traffic back to the release from before, if that still runs; whether it has it."""
-    units = {one: [f"{name}@{one}.service", f"{name}@{one}.socket"] for one in (identifier, before)}
+    beside = {one: [f"{name}@{one}.target"] if os.path.exists(f"{units_in}/{name}@{one}.target") else [] for one in (identifier, before)}
+    units = {one: [f"{name}@{one}.service", f"{name}@{one}.socket", *beside[one]] for one in (identifier, before)}
     live = os.path.basename(os.readlink(f"{root}/live.sock")).removesuffix(".sock")
     if live != identifier or subprocess.run(["systemctl", "is-active", "--quiet", units[before][0]], check=False).returncode:
         return False
@@ -78,12 +79,16 @@ def back(name: str, root: str, sockets: str, log: str, identifier: str, before: 
         now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         with open(log, "a", encoding="utf-8") as stream:
             stream.write(json.dumps({"time": now, "event": "back", "app": name, "release": identifier, "to": before, "reason": REASON}) + "\n")
+    if beside[identifier]:
+        subprocess.run(["systemctl", "stop", *beside[identifier], f"{name}.*.alone@{identifier}.service"], check=False)
+    if beside[before]:
+        subprocess.run(["systemctl", "start", *beside[before]], check=False)
     subprocess.run(["systemctl", "enable", "--quiet", *units[before]], check=False)
     subprocess.run(["systemctl", "disable", "--quiet", *units[identifier]], check=False)
     return True
 
 
-def main(name: str, root: str, sockets: str, log: str, lock: str, token: str, identifier: str, before: str) -> None:
+def main(name: str, root: str, sockets: str, log: str, units_in: str, lock: str, token: str, identifier: str, before: str) -> None:
     """Watch until it is decided."""
     while True:
         why = waits(lock, token, identifier, float(_read("/proc/uptime").split()[0]))
@@ -92,7 +97,7 @@ def main(name: str, root: str, sockets: str, log: str, lock: str, token: str, id
         if not why:
             with open(f"{lock}.step", "a", encoding="utf-8") as stream, contextlib.suppress(BlockingIOError):
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # no step of a run is going on
-                back(name, root, sockets, log, identifier, before)
+                back(name, root, sockets, log, units_in, identifier, before)
                 return
         time.sleep(2)
 

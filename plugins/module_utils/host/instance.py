@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.plainstack.web.plugins.module_utils import layout, state, static
-from ansible_collections.plainstack.web.plugins.module_utils.host import history, memory, systemd, timeouts
+from ansible_collections.plainstack.web.plugins.module_utils.host import history, memory, processes, systemd, timeouts
 from ansible_collections.plainstack.web.plugins.module_utils.host.drain import drain
 from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health, ask_instance, ask_nginx
 from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Holder, LockError, holder, step
@@ -212,7 +212,7 @@ def discard(app: App, identifier: str) -> None:
     _disable(app, identifier)
     # First, or the stop would wait as long as it does for requests
     systemd.systemctl("kill", "--signal=KILL", service, check=False)
-    systemd.systemctl("stop", service, listener, check=False)
+    systemd.systemctl("stop", service, listener, *_beside(app, identifier), check=False)
     systemd.systemctl("reset-failed", service, listener, check=False)
     _withdraw_files(app, identifier)
     if not app.story(identifier).get("sequence"):
@@ -250,6 +250,16 @@ def keep_old_files(work: Work, identifier: str, count: int) -> None:
         work.warn(f"The static files of the releases before are not all reachable: {error}")
 
 
+def _check_processes(app: App, identifier: str) -> None:
+    """:raises InstanceError: when one of those that work beside the web server has ended."""
+    if unit := processes.ended(app, identifier):
+        raise InstanceError(
+            f"{app.name}: the release {identifier} failed: its process '{unit.split('.')[1]}' ended.\n"
+            f"The last lines of its log:\n{systemd.log(unit, ended=True) or '(it wrote none)'}\n"
+            f"Where it is set: 'processes' of the app in the inventory.\nNext: fix the app and deploy again; the whole log is in: journalctl --unit={unit}"
+        )
+
+
 def _watch(work: Work, identifier: str, seconds: float) -> None:
     """Wait for a healthy answer through nginx over HTTPS, then watch the release for so many seconds."""
     app, health = work.app, work.health
@@ -266,6 +276,7 @@ def _watch(work: Work, identifier: str, seconds: float) -> None:
     bad = 0
     while time.monotonic() < began + seconds:
         time.sleep(0.25)
+        _check_processes(app, identifier)
         wrong = "its process ended" if _ended(app, identifier) else ask_nginx(health, REACHABLE_WITHIN)
         bad = bad + 1 if wrong else 0
         if wrong and (bad > TOLERATED or wrong == "its process ended"):
@@ -316,6 +327,8 @@ def confirm(work: Work, identifier: str, event: str, before: str, seconds: float
     try:
         if seconds >= 0:
             _watch(work, identifier, seconds if unconfirmed else 0)
+        if unconfirmed:
+            _check_processes(app, identifier)
     except InstanceError as error:
         if unconfirmed and take_back(work, identifier, pending.get("before", ""), keep, str(error).splitlines()[0]):
             serving = app.live_id()
@@ -356,6 +369,7 @@ def take_back(work: Work, identifier: str, before: str, keep: int, reason: str) 
         return False
     _enable(app, before)  # an interrupted run may have been about to stop it
     _point(work, before)
+    processes.take_over(app, before)
     number = state.next_sequence(look(app))
     # It had traffic: its static files stay reachable, and the one that serves comes after it again
     work.note(before, sequence=number + 1, verdict="good" if app.story(before).get("event") else None, reason=None)
@@ -382,12 +396,16 @@ def undo(work: Work, identifier: str, before: str, keep: int, reason: str) -> bo
     return bool(before) and take_back(work, identifier, before, keep, reason)
 
 
-def _enabled(app: App, identifier: str) -> tuple[str, str]:
+def _beside(app: App, identifier: str) -> list[str]:
+    """The unit of what runs beside the web server, where there is any. Stopped, it is told to stop, and ends in its own time."""
+    return [app.unit(identifier, "target")] if processes.has(app, identifier) else []
+
+
+def _enabled(app: App, identifier: str) -> list[str]:
     """The links by which systemd starts an instance at boot."""
-    return (
-        f"{layout.UNITS}/multi-user.target.wants/{app.unit(identifier, 'service')}",
-        f"{layout.UNITS}/sockets.target.wants/{app.unit(identifier, 'socket')}",
-    )
+    links = [f"sockets.target.wants/{app.unit(identifier, 'socket')}"]
+    links += [f"multi-user.target.wants/{unit}" for unit in (app.unit(identifier, "service"), *_beside(app, identifier))]
+    return [f"{layout.UNITS}/{link}" for link in links]
 
 
 def at_boot(app: App, identifier: str) -> bool:
@@ -399,7 +417,7 @@ def _enable(app: App, identifier: str) -> bool:
     """Have systemd start an instance at boot; whether it did not."""
     if at_boot(app, identifier):
         return False
-    systemd.systemctl("enable", "--quiet", app.unit(identifier, "service"), app.unit(identifier, "socket"))
+    systemd.systemctl("enable", "--quiet", app.unit(identifier, "service"), app.unit(identifier, "socket"), *_beside(app, identifier))
     return True
 
 
@@ -423,7 +441,7 @@ def _stop(work: Work, identifier: str, drain_timeout: int, elapsed: float = 0) -
         systemd.systemctl("stop", "--no-block", service)
         time.sleep(0.5)
         systemd.systemctl("kill", "--signal=KILL", service, check=False)
-    systemd.systemctl("stop", service, listener)
+    systemd.systemctl("stop", service, listener, *_beside(app, identifier))
     systemd.systemctl("reset-failed", service, listener, check=False)
     if app.story(identifier):
         work.note(identifier, stopped=history.now())
@@ -447,7 +465,8 @@ def prune(app: App, keep: int) -> list[str]:
 
     :returns: ids of the removed ones. A failure to remove is no failed deploy: the next run tries again.
     """
-    surplus = state.surplus(look(app), keep)
+    working = processes.working(app)  # on what was begun before
+    surplus = [identifier for identifier in state.surplus(look(app), keep) if identifier not in working]
     for identifier in surplus:
         app.remove(identifier)
     if os.path.isdir(app.before):

@@ -16,8 +16,9 @@ from collections.abc import Callable, Mapping
 from inspect import getsource
 from typing import Any
 
+from ansible_collections.plainstack.web.plugins.module_utils import layout
 from ansible_collections.plainstack.web.plugins.module_utils.environment import decode
-from ansible_collections.plainstack.web.plugins.module_utils.host import goback, instance, memory, sandbox
+from ansible_collections.plainstack.web.plugins.module_utils.host import goback, instance, memory, processes, sandbox
 from ansible_collections.plainstack.web.plugins.module_utils.host import hook as hooks
 from ansible_collections.plainstack.web.plugins.module_utils.host.build import BuildError, Plan, build, same, sweep, unwritable
 from ansible_collections.plainstack.web.plugins.module_utils.host.configuration import ConfigurationError, configure
@@ -117,8 +118,7 @@ def _configure(order: Order, app: App, check: bool) -> dict[str, Any]:
     """Write the units of a release and Gunicorn's settings; those of a release that is gone back to stay as they are."""
     if not order["files"]:
         return {"changed": False, "diff": []}
-    identifier = order["id"]
-    units = [app.unit_file(identifier, "socket"), app.unit_file(identifier, "service")]
+    units = [dest for dest in order["files"] if dest.startswith(f"{layout.UNITS}/")]
     files = [{"dest": dest, "content": content, "mode": "0644"} for dest, content in order["files"].items()]
     verify = ["systemd-analyze", "verify", *map(os.path.basename, units)]
     with shared("configuration"):
@@ -173,7 +173,7 @@ def _go_back_if_lost(order: Order, work: Work, before: str) -> None:
     if not (before and work.run and order["fleet"]):
         return
     command = ["systemd-run", "--quiet", "--collect", f"--unit=plainstack-lost-{app.name}-{work.run.token}", "/usr/bin/python3", "-I", "-c"]
-    arguments = [app.name, app.root, app.sockets, app.history, app.lock, work.run.token, identifier, before]
+    arguments = [app.name, app.root, app.sockets, app.history, layout.UNITS, app.lock, work.run.token, identifier, before]
     done = subprocess.run([*command, getsource(goback), *arguments], capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
         work.warn(f"{app.name}: where this run is lost, this server will not go back by itself: {done.stderr.strip()}")
@@ -193,6 +193,7 @@ def switch(order: Order, work: Work, check: bool) -> dict[str, Any]:
     changed, before = instance.switch(work, identifier, order["event"], order["keep"])
     remember(app, work.run, identifier, **({"before": before, "uptime": uptime()} if before else {}))
     _go_back_if_lost(order, work, before)
+    changed = processes.take_over(app, identifier) or changed
     return {"changed": changed, "before": before, "seconds": round(time.monotonic() - began, 2), "at": time.time()}
 
 

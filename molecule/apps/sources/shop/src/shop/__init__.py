@@ -1,8 +1,11 @@
-"""A Flask app that a factory makes."""
+"""A Flask app that a factory makes, with a queue that a worker works on."""
 
+import os
 import shutil
 
 from flask import Flask
+
+from shop.tasks import pack
 
 
 def create_app(name: str, currency: str = "USD") -> Flask:
@@ -15,6 +18,11 @@ def create_app(name: str, currency: str = "USD") -> Flask:
 
     @app.get("/about")
     def about() -> dict[str, str | None]:
-        return {"name": name, "currency": currency, "tree": shutil.which("tree")}
+        return {"name": name, "currency": currency, "tree": shutil.which("tree"), "release": os.environ["PLAINSTACK_RELEASE"]}
+
+    @app.post("/orders/<order>/<int:seconds>")
+    def order(order: str, seconds: int) -> str:
+        pack(order, seconds)
+        return "ordered"
 
     return app

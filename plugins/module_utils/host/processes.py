@@ -1,0 +1,76 @@
+"""What runs beside the web server of a release: processes and timers, which its target takes along.
+
+They belong to the release that has the traffic. Those of another one go on until that is stopped, but for what may run only once.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.plainstack.web.plugins.module_utils.host import systemd
+from ansible_collections.plainstack.web.plugins.module_utils.layout import App
+from ansible_collections.plainstack.web.plugins.module_utils.text import ENGLISH, plain
+
+ACTIVE = "active,activating,deactivating,reloading"
+
+
+def _units(app: App) -> list[str]:
+    """Units of processes and timers, of any release, that are there and have not ended."""
+    listed = systemd.systemctl("list-units", "--plain", "--no-legend", f"--state={ACTIVE}", f"{app.name}.*@*")
+    return [line.split()[0] for line in listed.splitlines()]
+
+
+def _of(unit: str) -> str:
+    return unit.split("@", 1)[1].rsplit(".", 1)[0]
+
+
+def working(app: App) -> set[str]:
+    """Ids of the releases of which something still works, perhaps until the end of its job."""
+    return {_of(unit) for unit in _units(app)}
+
+
+def has(app: App, identifier: str) -> bool:
+    """Whether anything runs beside the web server of a release."""
+    return os.path.exists(app.unit_file(identifier, "target"))
+
+
+def take_over(app: App, identifier: str) -> bool:
+    """Have those of a release work: what may run only once has ended in all others before; whether something changed."""
+    once = [unit for unit in _units(app) if _of(unit) != identifier and (unit.endswith(".timer") or ".alone@" in unit)]
+    if once:
+        systemd.systemctl("stop", *once, check=False)
+    if not has(app, identifier):
+        return bool(once)
+    target = app.unit(identifier, "target")
+    began = systemd.show(target, "ActiveState")["ActiveState"] != "active"
+    systemd.systemctl("start", target)  # also what of it was stopped, while the target was not
+    return began or bool(once)
+
+
+def ended(app: App, identifier: str) -> str:
+    """The unit of a process that has ended since it was started, restarted by systemd or not; empty where all work."""
+    if not has(app, identifier):
+        return ""
+    found = systemd.systemctl("show", f"{app.name}.*.*@{identifier}.service", "--property=Id,ActiveState,SubState,NRestarts")
+    for block in found.split("\n\n"):
+        unit = dict(line.split("=", 1) for line in block.splitlines())
+        if unit and (unit["ActiveState"] == "failed" or unit["SubState"] == "auto-restart" or int(unit["NRestarts"]) > 0):
+            return unit["Id"]
+    return ""
+
+
+def unknown_schedules(app: App, timers: Mapping[str, Any]) -> list[str]:
+    """What is wrong with when timers are to run, as the systemd of this host says."""
+    wrong = []
+    for name, timer in timers.items():
+        command = ["systemd-analyze", "calendar", "--", timer["schedule"]]
+        done = subprocess.run(command, env={**os.environ, **ENGLISH}, capture_output=True, encoding="utf-8", errors="replace", check=False)
+        if done.returncode:
+            wrong.append(
+                f"{app.name}: 'schedule' of the timer '{name}' is '{timer['schedule']}', and systemd says: {plain(done.stderr.strip())}. "
+                "'systemd-analyze calendar' shows what one means, such as 'Mon..Fri 03:00'; systemd.time(7) has them all."
+            )
+    return wrong
