@@ -134,7 +134,8 @@ def run(playbook: str, directory: Path, count: int, settings: Mapping[str, str] 
     over.set()
     sampler.join()
     if process.returncode:
-        raise vms.BenchError(f"{''.join(output[-vms.SHOWN :])}\n{playbook} failed ({process.returncode})")
+        first = next((number for number, line in enumerate(output) if "fatal: [" in line), max(0, len(output) - vms.SHOWN))
+        raise vms.BenchError(f"{''.join(output[first : first + vms.SHOWN])}\n{playbook} failed ({process.returncode})")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return Cost(total, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, max(most), steps)
 
