@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import re
 import secrets
-import select
 import signal
 import socket
 import time
@@ -21,7 +20,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.plainstack.web.plugins.action.step import silence
 from ansible_collections.plainstack.web.plugins.module_utils.controller import orders, wiring
-from ansible_collections.plainstack.web.plugins.module_utils.controller.process import Process
+from ansible_collections.plainstack.web.plugins.module_utils.controller.process import Process, ready
 from ansible_collections.plainstack.web.plugins.module_utils.environment import encode
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
 from ansible_collections.plainstack.web.plugins.module_utils.version import VERSION
@@ -277,10 +276,10 @@ class ActionModule(ActionBase):
         """Renew the locks until the run has ended or has not got them; what the worker has said."""
         said = b""
         while True:
-            ready, _writable, _failed = select.select([run.fileno(), *([] if said else [told])], [], [], RENEWAL)
-            if run.fileno() in ready:
+            found = ready([run.fileno(), *([] if said else [told])], RENEWAL)
+            if run.fileno() in found:
                 return said
-            if told in ready:
+            if told in found:
                 said = os.read(told, 1)
                 if said != TAKEN:
                     return said

@@ -1,6 +1,7 @@
 """What the controller has a host's shell do with the locks of a run, and that it does so only while ansible-playbook runs."""
 
 import contextlib
+import fcntl
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.plainstack.web.plugins.action import inspect
 from ansible_collections.plainstack.web.plugins.action.inspect import LOCKS, RELEASE, RENEW, RENEWAL, TAKEN, ActionModule
+from ansible_collections.plainstack.web.plugins.module_utils.controller.process import Process, ready
 from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Holder, acquire, holder, uptime
 from ansible_collections.plainstack.web.plugins.module_utils.host.lock import release as give_back
 from ansible_collections.plainstack.web.plugins.module_utils.layout import write
@@ -140,3 +142,21 @@ def test_the_holder_renews_only_where_no_step_has(monkeypatch: pytest.MonkeyPatc
         os.close(number)
     assert set(asked) == ({f"True /run/lock {MINE.token}"} if renews else set())
     assert len(asked) >= 2 * renews
+
+
+def test_a_run_with_very_many_servers_is_watched_too() -> None:
+    """Its files have numbers that select(2) does not take."""
+    with subprocess.Popen(["sleep", "60"]) as child:
+        process = Process(child.pid)
+        process._handle = fcntl.fcntl(process.fileno(), fcntl.F_DUPFD, 1100)
+        told, tell = os.pipe()
+        high = fcntl.fcntl(told, fcntl.F_DUPFD, 1100)
+        assert ready([process.fileno(), high], 0) == set()
+        os.write(tell, b"x")
+        assert ready([process.fileno(), high], 5) == {high}
+        assert not process.ended()
+        child.kill()
+        child.wait()
+        assert process.ended()
+        os.close(tell)
+        assert ready([process.fileno(), high], 5) == {process.fileno(), high}
