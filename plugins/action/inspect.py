@@ -74,7 +74,7 @@ class ActionModule(ActionBase):
             return self._failed(LIMITED.format(hosts=", ".join(play_hosts)))
         server = host in plan["servers"]
         try:
-            apps = definition(self._templar, sources=False)
+            apps = definition(self._templar, sources=False, fetched=plan["fetched"])
         except UnfitDefinitionError as error:
             return self._failed(str(error))
         wiring_of_host = wiring.of_host(host, apps, plan["apps"], plan)

@@ -9,11 +9,12 @@ from ansible.errors import AnsiblePromptInterrupt, AnsiblePromptNoninteractive
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.plainstack.web.plugins.module_utils.controller.archive import ArchiveError
-from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import DefinitionError, select
+from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import REF, DefinitionError, select
+from ansible_collections.plainstack.web.plugins.module_utils.controller.fetch import Fetched, kind
 from ansible_collections.plainstack.web.plugins.module_utils.controller.wiring import WiringError, addresses, issuers
 from ansible_collections.plainstack.web.plugins.plugin_utils import run
 from ansible_collections.plainstack.web.plugins.plugin_utils.definition import UnfitDefinitionError, definition
-from ansible_collections.plainstack.web.plugins.plugin_utils.sources import archive
+from ansible_collections.plainstack.web.plugins.plugin_utils.sources import archive, fetch
 
 # Tags of Molecule's own, which it skips in every run
 OF_MOLECULE = {"molecule-notest", "notest", "molecule-idempotence-notest"}
@@ -93,6 +94,21 @@ class ActionModule(ActionBase):
                         "Next: add the group to the inventory, or remove 'hosts'."
                     )
 
+    @staticmethod
+    def _fetch(apps: Sequence[Mapping[str, Any]], ref: str, event: str) -> dict[str, Fetched]:
+        """What is no directory on this machine."""
+        repositories = {app["source"] for app in apps if kind(app) == "repository"}
+        if ref and event != "deploy":
+            raise PlanError(f"-e ref={ref} is for deploy.yml; nothing was touched.\nNext: the same command without it.")
+        if ref and len(repositories) != 1:
+            why = f"these apps come from {len(repositories)}" if repositories else "none of these apps has a git URL as its 'source'"
+            raise PlanError(
+                f"-e ref={ref} is for one git repository, and {why}; nothing was touched.\nNext: the same command with -e app=NAME, or without ref."
+            )
+        if ref and not REF.fullmatch(ref):
+            raise PlanError(f"-e ref={ref}: that is no name of a branch, a tag or a commit; nothing was touched.\nNext: the same command with one.")
+        return fetch(apps, ref) if event == "deploy" else {}
+
     def _plan(self, variables: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         given = self._task.args
         if [*variables["ansible_run_tags"]] != ["all"] or {*variables["ansible_skip_tags"]} - OF_MOLECULE:
@@ -114,12 +130,17 @@ class ActionModule(ActionBase):
             names = ", ".join(app["name"] for app in selected)
             raise PlanError(f"Which app? There are {names}; nothing was touched.\nNext: the same command with -e app={selected[0]['name']}")
         self._check_groups(selected, variables["groups"])
-        archives, warnings = archive(selected) if event == "deploy" else ({}, [])
+        fetched = self._fetch(selected, str(given.get("ref", "")), event)
+        if fetched:
+            directories = {name: one.directory for name, one in fetched.items()}
+            selected = select(definition(first, sources=True, fetched=directories), only)
+        archives, warnings = archive(selected, fetched) if event == "deploy" else ({}, [])
         reached = dict(zip(balancers + servers, addresses(balancers + servers, hostvars), strict=True)) if balancers else {}
         return {
             "event": event,
             "apps": [app["name"] for app in selected],
             "archives": archives,
+            "fetched": {name: one.directory for name, one in fetched.items()},
             "servers": servers,
             "balancers": balancers,
             "addresses": reached,

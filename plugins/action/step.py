@@ -101,7 +101,8 @@ class ActionModule(ActionBase):
         if result.get("failed") and not ends and left != known.get("left", []):
             Display().error(f"{host}: {result['msg']}", wrap_text=False)
             return {key: value for key, value in result.items() if key not in ("failed", "msg")}
-        return result
+        # The message has all that failed, and Ansible would print it twice
+        return {key: value for key, value in result.items() if key not in ("apps", "along")} if result.get("failed") else result
 
     def _whole(self, host: str, step: str, known: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
         """The orders of a step and of what is done along with it; none where there is nothing to do."""

@@ -30,6 +30,10 @@ options:
     description: For a rollback, the id of the release; the one before when empty.
     type: str
     default: ""
+  ref:
+    description: Branch, tag or commit of the git repository that the apps come from, instead of their own C(ref).
+    type: str
+    default: ""
   replace:
     description: Names of apps, separated by commas, whose domains may go to new apps.
     type: str

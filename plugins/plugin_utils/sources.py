@@ -8,28 +8,64 @@ import os
 import socket
 import tempfile
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
 from ansible import constants as C  # type: ignore[attr-defined]
+from ansible.module_utils.urls import open_url
 from ansible_collections.plainstack.web.plugins.module_utils.controller.archive import ArchiveError, build, list_files, revision, warnings
+from ansible_collections.plainstack.web.plugins.module_utils.controller.built import Tree, build_here
+from ansible_collections.plainstack.web.plugins.module_utils.controller.fetch import Fetched, FetchError, kind
+from ansible_collections.plainstack.web.plugins.module_utils.controller.fetch import fetch as fetch_one
 from ansible_collections.plainstack.web.plugins.module_utils.static import problems
 
-
-def _missing(app: Mapping[str, Any]) -> list[str]:
-    """What the archive of an app would not have, though the definition names it."""
-    names = list_files(app["source"], app["include"])
-    return problems(app["source"], names, app["static"], app["requirements"] or "")
+PATIENCE = 60  # seconds until a server must have begun to answer
 
 
-def archive(apps: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], list[str]]:
+def _missing(app: Mapping[str, Any], tree: Tree) -> list[str]:
+    """What the archive of an app would not have, though the definition names it; what the server makes is not there yet."""
+    names = list_files(tree.directory, tree.include)
+    return problems(tree.directory, names, {} if app.get("server_build") else app["static"], app["requirements"] or "")
+
+
+def _download(url: str) -> IO[bytes]:
+    found: IO[bytes] = open_url(url, timeout=PATIENCE)  # type: ignore[no-untyped-call]
+    return found
+
+
+def fetch(apps: Sequence[Mapping[str, Any]], ref: str) -> dict[str, Fetched]:
+    """What is no directory on this machine becomes one, in the temporary directory of the run; by the name of the app.
+
+    :param ref: of the repositories, instead of the apps' own; empty for those.
+    :raises ArchiveError: with what is wrong, and where it is set.
+    """
+    found: dict[str, Fetched] = {}
+    of: dict[tuple[Any, ...], Fetched] = {}
+    for app in apps:
+        if kind(app) == "directory":
+            continue
+        same = tuple(app[key] for key in ("source", "package", "ref", "subdirectory", "checksum"))
+        try:
+            if same not in of:
+                place = tempfile.mkdtemp(prefix=f"{app['name']}-", dir=C.DEFAULT_LOCAL_TMP)
+                of[same] = fetch_one(app, ref, place, _download)
+        except (FetchError, OSError) as error:
+            where = "-e ref of the command" if ref and kind(app) == "repository" else "'source' and 'ref' of the app in the inventory"
+            raise ArchiveError(f"The source of the app '{app['name']}' cannot be had; nothing was touched.\n{error}\nWhere it is set: {where}.") from error
+        found[app["name"]] = of[same]
+    return found
+
+
+def archive(apps: Sequence[Mapping[str, Any]], fetched: Mapping[str, Fetched] | None = None) -> tuple[dict[str, Any], list[str]]:
     """One archive for each app, in the temporary directory of the run.
 
     :param apps: each with `name`, `source`, `include`, `static` and `requirements`.
+    :param fetched: what `fetch` has made the sources of.
     :returns: by the app's name `path`, `digest`, `id` and `story` of the archive; and warnings.
     :raises ArchiveError: with what is wrong, and where it is set.
     """
+    trees = {app["name"]: build_here(app) for app in apps}
     try:
-        wrong = [f"app '{app['name']}': {problem}" for app in apps for problem in _missing(app)]
+        wrong = [f"app '{app['name']}': {problem}" for app in apps for problem in _missing(app, trees[app["name"]])]
     except OSError as error:
         raise ArchiveError(str(error)) from error
     if wrong:
@@ -39,11 +75,11 @@ def archive(apps: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], list[str
     archives: dict[str, Any] = {}
     told: list[str] = []
     for app in apps:
-        name, source = app["name"], app["source"]
+        name, source, tree = app["name"], app["source"], trees[app["name"]]
         handle, path = tempfile.mkstemp(suffix=".tar.gz", prefix=f"{name}-", dir=C.DEFAULT_LOCAL_TMP)
         try:
             with os.fdopen(handle, "wb") as target:
-                digest = build(source, target, app["include"])
+                digest = build(tree.directory, target, tree.include)
             told += [f"app '{name}': {warning}" for warning in warnings(source, app["include"])]
             origin = revision(source)
         except (ArchiveError, OSError) as error:
@@ -53,7 +89,8 @@ def archive(apps: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], list[str
             "digest": digest,
             "id": f"{now}-{digest[:8]}",
             "story": {
-                "source": source,
+                "source": fetched[name].source if fetched and name in fetched else source,
+                **({"ref": fetched[name].ref} if fetched and name in fetched and fetched[name].ref else {}),
                 "revision": origin.commit,
                 "dirty": origin.dirty,
                 "deployed_by": getpass.getuser(),

@@ -561,3 +561,43 @@ def test_a_marker_that_an_interrupted_build_has_planted_counts_for_nothing(plan:
 def test_a_static_directory_that_git_ignores_is_an_error(plan: Plan) -> None:
     with pytest.raises(BuildError, match="'web/static' in 'static' is not in the archive"):
         build_module._publish(replace(plan, static={"/static": "web/static"}))
+
+
+# The app's own command
+
+
+def test_its_own_command_is_run_with_env_and_before_files_are_shared(plan: Plan, tmp_path: Path, box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is shared with the release before is root's, and the builder cannot read it."""
+    make(replace(plan, identifier=OLD), archive(tmp_path, {"requirements.txt": HASHED}))
+    seen: list[bool] = []
+    run = box.run
+
+    def watch(app: App, identifier: str, steps: Sequence[Sequence[str]], environment: Mapping[str, str]) -> Outcome:
+        if "server_build" in steps[0][-1]:
+            shared = [path for path in Path(app.release(identifier), ".venv/lib").rglob("*") if path.is_file() and path.stat().st_nlink > 1]
+            seen.append(bool(shared))
+            assert (environment["A"], environment["PLAINSTACK_APP"], environment["PLAINSTACK_RELEASE"]) == ("1", plan.app.name, NEW)
+            assert environment["PATH"].startswith(f"{app.release(identifier)}/.venv/bin:")
+            assert "UV_CACHE_DIR" in environment
+        return run(app, identifier, steps, environment)
+
+    monkeypatch.setattr(sandbox, "run", watch)
+    made = replace(plan, server_build="mkdir web && echo server_build > web/built.css", env={"A": "1", "PATH": "/mine"}, static={"/static": "web"})
+    make(made, archive(tmp_path, {"requirements.txt": HASHED}))
+    assert seen == [False]
+    assert [path for path in Path(plan.app.release(NEW), ".venv/lib").rglob("*") if path.is_file() and path.stat().st_nlink > 1] != []
+    assert Path(plan.app.release(NEW), ".static/static/built.css").read_text(encoding="utf-8") == "server_build\n"
+
+
+def test_its_own_command_that_fails_is_shown(plan: Plan, tmp_path: Path) -> None:
+    with pytest.raises(BuildError) as error:
+        make(replace(plan, server_build="seq 60; echo no settings; exit 3"), archive(tmp_path, {"requirements.txt": HASHED}))
+    said = str(error.value)
+    assert f"{plan.app.name}: 'server_build' failed (exit-code).\nIts last lines:\n22\n" in said
+    assert "60\nno settings\nWhere it is set: 'server_build' of the app in the inventory" in said
+    assert os.listdir(plan.app.releases) == []
+
+
+def test_what_its_own_command_has_not_made_is_named(plan: Plan, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="'web' in 'static' is not in the archive; nor has 'server_build' made it"):
+        make(replace(plan, server_build="true", static={"/static": "web"}), archive(tmp_path, {"requirements.txt": HASHED}))

@@ -48,7 +48,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     # Keys
     ({"domain": ["a.example.com"]}, "app 'hello': unknown key 'domain'; did you mean 'domains'?"),
     ({"Workers": 3}, "unknown key 'Workers'; did you mean 'workers'?"),
-    ({"zzz": 1}, "unknown key 'zzz'; there are name, source, module"),
+    ({"zzz": 1}, "unknown key 'zzz'; there are name, source, ref"),
     ({"name": ...}, "apps[1]: 'name' is missing."),
     ({"name": None}, "apps[1]: 'name' is missing."),
     ({"source": ...}, "app 'hello': 'source' is missing."),
@@ -179,6 +179,27 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"domains": [False]}, "every item of 'domains' must be text, not False."),
     # Files
     ({"source": "nowhere"}, "is not a directory on this machine."),
+    ({"package": "isso==0.13.0"}, "'source' and 'package' exclude each other; remove one."),
+    ({"source": ..., "package": "isso; rm"}, "'package' is 'isso; rm'; it must be a package of PyPI with its version"),
+    ({"source": ..., "package": "-r x"}, "'package' is '-r x'; it must be a package of PyPI with its version"),
+    ({"ref": "main"}, "'ref' is for a 'source' that is a git URL; remove it."),
+    ({"source": "a.zip", "ref": "main"}, "'ref' is for a 'source' that is a git URL; remove it."),
+    ({"source": "https://example.com/a.git", "ref": "--upload-pack=x"}, "'ref' is '--upload-pack=x'; it must be the name of a branch, a tag or a commit."),
+    ({"subdirectory": "web"}, "'subdirectory' is for a 'source' that is a git URL or an archive; remove it."),
+    ({"source": "git@example.com:a", "subdirectory": "../web"}, "'../web' in 'subdirectory' must be a directory inside the source."),
+    ({"source": "git@example.com:a", "checksum": f"sha256:{'0' * 64}"}, "'checksum' is for a 'source' that is an archive; remove it."),
+    ({"source": "a.zip", "checksum": "md5:0"}, "'checksum' is 'md5:0'; it must be sha256: and 64 hexadecimal digits."),
+    ({"source": "https://example.com/a.tar.gz"}, "an archive that is downloaded needs its 'checksum'"),
+    ({"redirects": {"old": "/new"}}, "'old: /new' in 'redirects' must be a path such as /old, and a path or a URL that it leads to."),
+    ({"redirects": {"/old": "new"}}, "'/old: new' in 'redirects' must be a path"),
+    ({"redirects": {"/old": "/new; return 200"}}, "'/old: /new; return 200' in 'redirects' must be a path"),
+    ({"redirects": {"/old": "/$host"}}, "'/old: /$host' in 'redirects' must be a path"),
+    ({"redirects": {"/old": "/{x}"}}, "'/old: /{x}' in 'redirects' must be a path"),
+    ({"allow": ["192.0.2.1/24"]}, "'192.0.2.1/24' in 'allow' is no network such as 192.0.2.0/24: 192.0.2.1/24 has host bits set."),
+    ({"allow": ["all"]}, "'all' in 'allow' is no network such as 192.0.2.0/24"),
+    ({"rate_limit": 0}, "'rate_limit' is 0; it must be 1 to 100000."),
+    ({"cpu_max": "2"}, "'cpu_max' is '2'; it must be a share of a core, such as 150%, or infinity."),
+    ({"tmp_max": "infinity"}, "'tmp_max' is 'infinity'; it must be a size, such as 500M, or a share of the memory, such as 20%."),
     ({"source": "own.pem"}, "is not a directory on this machine."),
     ({"source": "empty"}, "empty' is empty."),
     ({"source": "unlocked"}, "has no uv.lock, pylock.toml, requirements.txt or pyproject.toml; add one"),
@@ -259,7 +280,7 @@ def test_an_app_on_a_path_of_another(tmp_path: Path) -> None:
         ([{"static": {"/api/docs": "static"}}, API], "app 'hello': the prefix /api/docs of 'static' lies in the 'path' of 'api'."),
         (
             [{}, {**API, "aliases": ["www.example.com"]}],
-            "app 'api': an app with a 'path' has the aliases of the app that has the rest of its domains; remove 'aliases'.",
+            "app 'api': an app with a 'path' has 'aliases' of the app that has the rest of its domains; remove it.",
         ),
         ([{}, API, {**API, "name": "second"}], "the path 'hello.example.com/api' is claimed twice: by 'api' and by 'second'."),
     ],
@@ -273,6 +294,12 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
     assert whole == {
         "name": "hello",
         "source": f"{tmp_path}/hello",
+        "ref": None,
+        "subdirectory": None,
+        "checksum": None,
+        "package": None,
+        "local_build": "",
+        "server_build": "",
         "module": "wsgi:app",
         "server": "wsgi",
         "gunicorn": {},
@@ -280,6 +307,10 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         "websocket_timeout": 3600,
         "aliases": [],
         "headers": {},
+        "redirects": {},
+        "allow": [],
+        "rate_limit": None,
+        "nginx": "",
         "domains": ["hello.example.com"],
         "python": "system",
         "build": "source",
@@ -296,6 +327,10 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         "timeout": 30,
         "max_requests": 0,
         "memory_max": "80%",
+        "cpu_max": "infinity",
+        "tasks_max": 4096,
+        "open_files": 16384,
+        "tmp_max": "20%",
         "preload": True,
         "processes": {},
         "timers": {},
@@ -313,7 +348,7 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
 
 
 def test_an_empty_key_is_its_default(tmp_path: Path) -> None:
-    optional = {key: None for key, rule in SPEC.items() if not rule.get("required")}
+    optional = {key: None for key, rule in SPEC.items() if not rule.get("required") and key != "source"}
     assert normalise([app(**optional)], str(tmp_path)) == normalise([app()], str(tmp_path))
 
 

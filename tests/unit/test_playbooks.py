@@ -113,6 +113,28 @@ def test_an_error_comes_once_and_is_not_wrapped(tmp_path: Path, variables: str, 
     assert [word for word in ("Finalization", "Task failed", "filter plugin", "Traceback", "fleet", "balancer") if word in output] == []
 
 
+@pytest.mark.parametrize(
+    ("app", "options", "said"),
+    [
+        ("source: .", ("-e", "ref=main"), "-e ref=main is for one git repository, and none of these apps has a git URL as its 'source'; nothing was touched."),
+        ("source: 'file:///nowhere.git'", ("-e", "ref=--upload-pack=x"), "that is no name of a branch, a tag or a commit; nothing was touched."),
+        ("source: 'file:///nowhere.git', ref: main", (), "The source of the app 'hello' cannot be had; nothing was touched. fatal: '/nowhere.git'"),
+        (
+            "source: ., processes: {worker: {command: x, hosts: workers}}",
+            (),
+            "of the group 'workers', and the inventory has no such group; nothing was touched.",
+        ),
+        ("source: ., local_build: exit 3", (), "'local_build' was run, and it failed with exit code 3; nothing was touched."),
+    ],
+)
+def test_what_cannot_be_deployed_is_said(tmp_path: Path, app: str, options: tuple[str, ...], said: str) -> None:
+    own = inventory(tmp_path / "own", variables=APPS.replace("source: .", app))
+    (own / "requirements.txt").write_text("gunicorn\n", encoding="utf-8")
+    output = ended("-i", str(own), *options)
+    assert output.count(said) == 1
+    assert "Traceback" not in output
+
+
 def test_two_inventories_at_once_are_refused(tmp_path: Path) -> None:
     staging, production = inventory(tmp_path / "staging"), inventory(tmp_path / "production", "web2")
     output = ended("-i", str(staging), "-i", str(production))

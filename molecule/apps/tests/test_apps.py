@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import http.client
+import ipaddress
 import json
 import os
 import re
+import shutil
 import subprocess
 import threading
 import time
@@ -124,7 +127,7 @@ def test_another_protocol_is_not_handed_on(host: Host, https: Request) -> None:
 
 def test_a_factory_is_called_with_its_arguments(host: Host, https: Request) -> None:
     """It lies in src/, and finds the Debian package that it needs."""
-    assert about(https, site(host, "shop")) == {"name": "a 'shop'", "currency": "EUR", "tree": "/usr/bin/tree"}
+    assert about(https, site(host, "shop")) == {"name": "a 'shop'", "currency": "EUR", "tree": "/usr/bin/tree", "release": live(host)}
 
 
 def test_an_alias_leads_to_the_domain(host: Host, https: Request, http_: Request) -> None:
@@ -195,6 +198,98 @@ def test_a_package_that_does_not_exist_is_named_before_anything_is_built(host: H
     assert "'packages' of an app" in said
     assert host.check_output("ls /srv/shop/releases") == before
     assert https(site(host, "shop"), "/healthz").status == 200
+
+
+def test_what_an_app_is_given(host: Host, https: Request) -> None:
+    """The address of the visitor, its release under a name that does not change, a home, and limits."""
+    told = json.loads(https(site(host, "shop"), "/around", headers={"X-Real-IP": "192.0.2.1", "X-Forwarded-For": "192.0.2.1"}).body)
+    assert ipaddress.ip_address(told["address"]) != ipaddress.ip_address("192.0.2.1")
+    assert told["config"] == (SCENARIO / "sources/shop/src/shop/tasks.py").read_text(encoding="utf-8")
+    assert (told["temporary"], told["files"]) == (10 * 2**20, 1000)
+    for unit in (f"shop@{live(host)}.service", f"shop.worker.1@{live(host)}.service"):
+        shown = host.check_output("systemctl show --property=CPUQuotaPerSecUSec --property=TasksMax %s", unit)
+        assert sorted(shown.splitlines()) == ["CPUQuotaPerSecUSec=1.500000s", "TasksMax=200"]
+
+
+def test_what_was_built_here_and_there(host: Host, https: Request) -> None:
+    name = site(host, "shop")
+    assert int(https(name, "/assets/size.txt").body) == (SCENARIO / "sources/shop/src/shop/tasks.py").stat().st_size
+    assert https(name, "/made/built.txt").body == b"flask a note\n"
+    assert host.check_output("stat --format=%U:%G:%a /srv/shop/live/made/built.txt") == "root:shop:644"
+
+
+def test_redirects_and_own_directives(host: Host, https: Request) -> None:
+    name = site(host, "shop")
+    assert [https(name, path).headers["location"] for path in ("/old", "/elsewhere")] == [f"https://{name}/about", "https://example.com/a?b=c"]
+    assert (https(name, "/old").status, https(name, "/own").body) == (301, b"own\n")
+
+
+def test_too_many_requests_of_one_visitor(host: Host, https: Request) -> None:
+    """Files do not count, and another app of the server is not limited."""
+    name = site(host, "shop")
+
+    def ask(path: str) -> set[int]:
+        with concurrent.futures.ThreadPoolExecutor(20) as pool:
+            return {answer.status for answer in pool.map(lambda _turn: https(name, path), range(150))}
+
+    assert ask("/assets/size.txt") == {200}
+    assert ask("/healthz") == {200, 429}
+    until("it is over", lambda: https(name, "/healthz").status == 200)
+    name = site(host, "live")
+    assert ask("/healthz") == {200}
+
+
+def test_visitors_of_other_networks(host: Host, https: Request, alone: Path) -> None:
+    """The health check goes on."""
+    name = site(host, "shop")
+    for networks, status in ((["192.0.2.0/24"], 403), (["192.0.2.0/24", "0.0.0.0/0"], 200)):
+        edit(alone, lambda shop, networks=networks: shop.update(allow=networks))
+        deployed = deploy("-i", str(alone), "-e", "app=shop")
+        assert deployed.returncode == 0, deployed.stdout[-3000:]
+        assert {https(name, path).status for path in ("/about", "/assets/size.txt")} == {status}
+
+
+def test_a_package_on_a_path(host: Host, https: Request) -> None:
+    """Its links have the prefix, and it sees the visitor."""
+    name = site(host, "shop")
+    told = json.loads(https(name, "/bin/get?a=1").body)
+    assert (told["url"], told["args"]) == (f"https://{name}/bin/get?a=1", {"a": "1"})
+    assert https(name, "/bin/redirect/1").headers["location"] == "/bin/get"
+    assert json.loads(host.check_output("cat /srv/httpbin/live/release.json"))["source"] == "httpbin==0.10.2"
+
+
+def test_a_source_from_git(host: Host, https: Request, alone: Path, tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    shutil.copytree(SCENARIO / "sources/shop", repository, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-c", "user.name=me", "-c", "user.email=me@example.com", "-C", str(repository), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    (repository / "from-git").write_text("", encoding="utf-8")  # or the release that is there would be what is asked for
+    git("init", "--quiet", "--initial-branch=main")
+    git("add", "--all")
+    git("commit", "--quiet", "--message=first")
+    git("tag", "v1.0")
+    init = repository / "src/shop/__init__.py"
+    init.write_text(init.read_text(encoding="utf-8").replace('"tree":', '"version": 2, "tree":'), encoding="utf-8")
+    git("commit", "--quiet", "--all", "--message=second")
+    edit(alone, lambda shop: shop.update(source=f"file://{repository}"))
+    name, before = site(host, "shop"), live(host)
+    for arguments, ref, version in (((), "main", 2), (("-e", "ref=v1.0"), "v1.0", None), (("-e", f"ref={git('rev-parse', 'main')}"), "main", 2)):
+        deployed = deploy("-i", str(alone), "-e", "app=shop", *arguments)
+        assert deployed.returncode == 0, deployed.stdout[-3000:]
+        assert about(https, name).get("version") == version
+        story = json.loads(host.check_output("cat /srv/shop/live/release.json"))
+        assert (story["source"], story["revision"], story["dirty"]) == (f"file://{repository}", git("rev-parse", ref), False)
+    assert "changed=0" in deploy("-i", str(alone), "-e", "app=shop").stdout
+    releases = host.check_output("ls /srv/shop/releases")
+    deployed = deploy("-i", str(alone), "-e", "app=shop", "-e", "ref=v1.1")
+    assert deployed.returncode != 0
+    said = " ".join((deployed.stdout + deployed.stderr).split())
+    assert f"nothing was touched. file://{repository} has no branch, tag or commit 'v1.1'; did you mean 'v1.0'? Where it is set: -e ref" in said
+    assert host.check_output("ls /srv/shop/releases") == releases
+    assert before in releases
 
 
 # What runs beside the web server

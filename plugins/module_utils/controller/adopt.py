@@ -13,7 +13,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.layout import App
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 VERSION = re.compile(r"[0-9A-Za-z.+*-]{1,40}")
-ABOUT = ("source", "revision", "dirty", "deployed_by", "deployed_from", "created")  # what release.json says besides, for people
+ABOUT = ("source", "ref", "revision", "dirty", "deployed_by", "deployed_from", "created")  # what release.json says besides, for people
 
 
 class AdoptError(ValueError):

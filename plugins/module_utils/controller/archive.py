@@ -31,6 +31,7 @@ PRIVATE = (
 )
 EXAMPLES = ("*.example", "*.sample", "*.template", "*.dist", "*.pub")
 OF_A_HOOK = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY"})
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 # What Plainstack itself puts into a release; the second marks it as complete
 RESERVED = (".venv", ".archive.tar.gz", "release.json")
 
@@ -115,15 +116,16 @@ def select(source: str, include: Sequence[str] = ()) -> Selection:
     :param include: paths and patterns that go in whatever git or their name says.
     :raises ArchiveError: where git cannot say.
     """
-    listed = _git(source, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    listed = _git(source, "ls-files", "-z", "--cached", "--recurse-submodules")
     if listed is None:
         found = _walk(source)
         left_out = {name for name in found if looks_private(name) and not included(name, include)}
         return Selection(sorted({*found} - left_out), sorted(left_out), [])
-    names = _outside_environments([name for name in listed.split("\0") if name and os.path.lexists(os.path.join(source, name))])
+    untracked = (_git(source, "ls-files", "-z", "--others", "--exclude-standard") or "").split("\0")
+    known = [name for name in [*listed.split("\0"), *untracked] if name and os.path.lexists(os.path.join(source, name))]
+    names = _outside_environments(known)
     if include:
         names |= {name for name in _walk(source) if included(name, include)}
-    untracked = (_git(source, "ls-files", "-z", "--others", "--exclude-standard") or "").split("\0")
     return Selection(sorted(names), [], sorted(name for name in {*untracked} & names if looks_private(name) and not included(name, include)))
 
 
@@ -178,7 +180,7 @@ def _entry(source: str, name: str) -> tarfile.TarInfo:
     elif stat.S_ISREG(status.st_mode):
         entry.mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
     elif stat.S_ISDIR(status.st_mode):
-        raise ArchiveError(f"{path} is a git submodule, which is not archived; vendor it, or name the directory itself as the source.")
+        raise ArchiveError(f"{path} is a git submodule that is not checked out. Next: git submodule update --init --recursive, in the source.")
     else:
         raise ArchiveError(f"{path} is neither a file nor a link; remove it from the source.")
     return entry
@@ -207,6 +209,11 @@ def build(source: str, target: IO[bytes], include: Sequence[str] = ()) -> str:
             if entry.isreg():
                 with open(os.path.join(source, name), "rb") as stream:
                     content = stream.read()
+                if content.startswith(LFS_POINTER):
+                    raise ArchiveError(
+                        f"{os.path.join(source, name)} is a pointer of git LFS, not the file. Next: install git-lfs on this machine and run 'git lfs install'; "
+                        "then, in a checkout, 'git lfs pull'."
+                    )
             entry.size = len(content)
             digest.update(fingerprint(entry) + content)
             tar.addfile(entry, io.BytesIO(content))

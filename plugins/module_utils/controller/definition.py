@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import ipaddress
 import os
 import posixpath
 import re
@@ -16,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.plainstack.web.plugins.module_utils.controller import requirements
+from ansible_collections.plainstack.web.plugins.module_utils.controller import fetch, requirements
 from ansible_collections.plainstack.web.plugins.module_utils.controller.archive import RESERVED
 from ansible_collections.plainstack.web.plugins.module_utils.environment import NOT_TEXT, VARIABLE, code_point, refused, too_much
 from ansible_collections.plainstack.web.plugins.module_utils.static import hidden
@@ -64,15 +65,23 @@ OWN_SETTINGS = {
         "",
     ),
 }
+REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+-]{0,199}")
+CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}")
+VERSIONS = r" ?(==|>=|<=|~=|!=|<|>) ?[A-Za-z0-9.+*!_-]+"
+REQUIREMENT = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9._, -]+\])?({VERSIONS}(,{VERSIONS})*)?")
 PROCESS = re.compile(r"(?!web$)[a-z][a-z0-9-]{0,29}")
 GROUP = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 # What systemd.time(7) writes a calendar event with
 SCHEDULE = re.compile(r"[A-Za-z0-9 ,.:/~*_+-]{1,200}")
+# Where nginx would see neither a variable nor the end of the directive
+TARGET = re.compile(r"(/|https?://[A-Za-z0-9.-]+)[!#%&(-:<-\[\]^-z|~?=@+*,]*")
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DOMAIN = re.compile(rf"({LABEL}\.)+(?![0-9]+$){LABEL}")
 # Both with fewer digits than would overflow in nginx, or in systemd, which then leaves the setting out
 SIZE = re.compile(r"[1-9][0-9]{0,11}[km]?")
 MEMORY = re.compile(r"[1-9][0-9]{0,6}[KMGT]|[1-9][0-9]?%|100%|infinity")
+CPU = re.compile(r"[1-9][0-9]{0,4}%|infinity")
+TMP = re.compile(r"[1-9][0-9]{0,6}[KMG]|[1-9][0-9]?%")
 # nginx resolves . and .. before it looks for a location, and refuses what is encoded wrongly
 SEGMENT = r"(?!\.{1,2}(?:[/?]|$))"
 ENCODED = r"%(?!00)[0-9A-Fa-f]{2}"
@@ -120,9 +129,32 @@ SPEC: dict[str, dict[str, Any]] = {
     },
     "source": {
         "type": "path",
-        "required": True,
-        "description": "Directory of the app on the controller, relative to the inventory's directory. "
-        "In a git checkout the tracked and the unignored files are deployed.",
+        "default": None,
+        "description": "Where the app comes from, if it is no `package`: a directory on the controller, relative to the inventory's directory, of which in "
+        "a git checkout the tracked and the unignored files are deployed; a git URL; or an archive (tar, zip), as a path or a URL.",
+    },
+    "ref": {
+        "type": "str",
+        "default": None,
+        "pattern": REF,
+        "description": "Branch, tag or commit of a `source` that is a git URL; `deploy.yml -e ref=...` names another one. Default: the repository's own.",
+    },
+    "subdirectory": {
+        "type": "str",
+        "default": None,
+        "description": "Directory of the app in a repository or an archive. Default: all of it, or the one directory that an archive has.",
+    },
+    "checksum": {
+        "type": "str",
+        "default": None,
+        "pattern": CHECKSUM,
+        "description": "Of an archive, as `sha256:` and 64 hexadecimal digits; one that is downloaded needs it.",
+    },
+    "package": {
+        "type": "str",
+        "default": None,
+        "pattern": REQUIREMENT,
+        "description": "A package of PyPI that is the app, instead of a `source`: `isso==0.13.0`. Gunicorn is installed with it.",
     },
     "module": {
         "type": "str",
@@ -176,6 +208,31 @@ SPEC: dict[str, dict[str, Any]] = {
         "description": "Headers of every answer, where the app sends none of that name: `{X-Frame-Options: SAMEORIGIN}`. "
         "`null` takes one away that Plainstack sends, such as `Permissions-Policy`.",
     },
+    "redirects": {
+        "type": "dict",
+        "default": {},
+        "keys": URL_PREFIX,
+        "values": ["str"],
+        "description": "Paths that lead elsewhere, for good (301): `{/old: /new, /shop: https://shop.example.com/}`.",
+    },
+    "allow": {
+        "type": "list",
+        "elements": "str",
+        "default": [],
+        "description": "Networks whose visitors alone see the site, such as `[192.0.2.0/24, 2001:db8::/32]`; others get 403. Health checks and ACME go on.",
+    },
+    "rate_limit": {
+        "type": "int",
+        "default": None,
+        "minimum": 1,
+        "maximum": 100_000,
+        "description": "Requests a second of one address that reach the app; 429 above, after a burst of twice as many. Files of `static` do not count.",
+    },
+    "nginx": {
+        "type": "str",
+        "default": "",
+        "description": "More of nginx's directives, for the `server` block of the site: for what has no key here. Checked with `nginx -t` before it is used.",
+    },
     "path": {
         "type": "str",
         "default": "/",
@@ -200,6 +257,18 @@ SPEC: dict[str, dict[str, Any]] = {
         "choices": ["source", "wheels"],
         "description": "`source` builds packages that have no wheel for the server, as the user `plainstack-build`; with `wheels` they are an error, "
         "and no code of a package runs before the app starts.",
+    },
+    "local_build": {
+        "type": "str",
+        "default": "",
+        "description": "Command, for bash, that is run on the controller in a copy of what is deployed, such as `npm ci && npm run build`; what it makes "
+        "is deployed, too. Run again only when the source or the command has changed.",
+    },
+    "server_build": {
+        "type": "str",
+        "default": "",
+        "description": "Command, for bash, that is run on the server in each new release once its packages are there, as the user `plainstack-build`, with "
+        "`env` and without `secrets`: `python manage.py collectstatic --no-input`.",
     },
     "env": {
         "type": "dict",
@@ -292,6 +361,33 @@ SPEC: dict[str, dict[str, Any]] = {
         "default": "80%",
         "pattern": MEMORY,
         "description": "Most memory of a release's processes together, as systemd's `MemoryMax` takes it: `512M`, `2G`, `80%` or `infinity`.",
+    },
+    "cpu_max": {
+        "type": "str",
+        "default": "infinity",
+        "pattern": CPU,
+        "description": "Most CPU time, as systemd's `CPUQuota` takes it: `150%` is one and a half cores. Of the web server's processes together, and of each "
+        "of `processes` and `timers`; so are the next three.",
+    },
+    "tasks_max": {
+        "type": "int",
+        "default": 4096,
+        "minimum": 16,
+        "maximum": 1_000_000,
+        "description": "Most processes and threads.",
+    },
+    "open_files": {
+        "type": "int",
+        "default": 16384,
+        "minimum": 256,
+        "maximum": 1_000_000,
+        "description": "Most open files of a process.",
+    },
+    "tmp_max": {
+        "type": "str",
+        "default": "20%",
+        "pattern": TMP,
+        "description": "Most that `/tmp`, `/var/tmp` and `/dev/shm` hold, each; they lie in memory: `500M`, or `20%` of it.",
     },
     "preload": {
         "type": "bool",
@@ -410,7 +506,7 @@ TYPES: dict[str, Any] = {
     "list": (list, tuple),
     "dict": (Mapping,),
 }
-COMMANDS = ("migrate", "after_live", "command")
+COMMANDS = ("nginx", "local_build", "server_build", "migrate", "after_live", "command")
 PRIVATE = ("env", "secrets")  # keys whose values no message has
 WORDS = {"str": "text", "path": "a path", "int": "a whole number", "bool": "true or false", "list": "a list", "dict": "a mapping"}
 
@@ -586,9 +682,41 @@ def _check_site(app: Mapping[str, Any], where: str) -> list[str]:
             problems.append(f"{where}: the value of '{name}' in 'headers' must be printable ASCII without a dollar sign.")
     if len({str(name).lower() for name in app["headers"]}) < len(app["headers"]):
         problems.append(f"{where}: a name is twice in 'headers'; upper and lower case are the same there.")
-    for key in ("aliases", "headers"):
+    for path, target in app["redirects"].items():
+        if not isinstance(path, str) or not URL_PREFIX.fullmatch(path) or not TARGET.fullmatch(target):
+            problems.append(f"{where}: '{path}: {target}' in 'redirects' must be a path such as /old, and a path or a URL that it leads to.")
+    for network in app["allow"]:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            problems.append(f"{where}: '{network}' in 'allow' is no network such as 192.0.2.0/24: {error}.")
+    for key in ("aliases", "headers", "redirects", "allow", "nginx"):
         if app["path"] != "/" and app[key]:
-            problems.append(f"{where}: an app with a 'path' has the {key} of the app that has the rest of its domains; remove '{key}'.")
+            problems.append(f"{where}: an app with a 'path' has '{key}' of the app that has the rest of its domains; remove it.")
+    return problems
+
+
+def _check_source(app: Mapping[str, Any], where: str) -> list[str]:
+    """What is wrong with where the app comes from, but for what only a look at it shows."""
+    if bool(app["source"]) == bool(app["package"]):
+        return [f"{where}: 'source' and 'package' exclude each other; remove one." if app["source"] else f"{where}: 'source' is missing."]
+    problems, kind = [], fetch.kind(app)
+    belong = {"ref": ("repository",), "subdirectory": ("repository", "archive"), "checksum": ("archive",)}
+    for key, kinds in belong.items():
+        if app[key] and kind not in kinds:
+            what = {"repository": "a git URL", "archive": "an archive"}
+            problems.append(f"{where}: '{key}' is for a 'source' that is {' or '.join(what[one] for one in kinds)}; remove it.")
+    for key, rule in (
+        ("ref", "must be the name of a branch, a tag or a commit"),
+        ("checksum", "must be sha256: and 64 hexadecimal digits"),
+        ("package", "must be a package of PyPI with its version, such as isso==0.13.0"),
+    ):
+        if app[key] and not SPEC[key]["pattern"].fullmatch(app[key]):
+            problems.append(f"{where}: '{key}' is '{app[key]}'; it {rule}.")
+    if app["subdirectory"] and not _inside(posixpath.normpath(app["subdirectory"])):
+        problems.append(f"{where}: '{app['subdirectory']}' in 'subdirectory' must be a directory inside the source.")
+    if kind == "archive" and fetch.URL.fullmatch(app["source"]) and not app["checksum"]:
+        problems.append(f"{where}: an archive that is downloaded needs its 'checksum', such as sha256:0f3a...; 'sha256sum' prints the digits.")
     return problems
 
 
@@ -617,6 +745,8 @@ def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
         ("name", "must be 2 to 31 lower-case letters, digits and hyphens, beginning with a letter"),
         ("module", "must be 'package.module:object' or the call of a factory, such as 'wsgi:app' or 'shop:create_app()'"),
         ("memory_max", "must be a size for systemd, such as 512M, 2G, 80% or infinity"),
+        ("cpu_max", "must be a share of a core, such as 150%, or infinity"),
+        ("tmp_max", "must be a size, such as 500M, or a share of the memory, such as 20%"),
         ("body_size", "must be a number of bytes, or one with k or m, such as 10m"),
         ("health_path", "must be a path of the app, such as /healthz"),
         ("path", "must be / or a path below which the app answers, such as /api"),
@@ -672,7 +802,7 @@ def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
         problems.append(f"{where}: an app with a 'path' has the certificate of the app that has the rest of its domains; remove 'certificate'.")
     if bool(app["certificate"]) != bool(app["certificate_key"]):
         problems.append(f"{where}: 'certificate' and 'certificate_key' go together.")
-    return problems or _check_server(app, where) + _check_site(app, where) + _check_processes(app, where)
+    return problems or _check_server(app, where) + _check_site(app, where) + _check_processes(app, where) + _check_source(app, where)
 
 
 def check_processes(app: Mapping[str, Any], where: str) -> list[str]:
@@ -688,6 +818,14 @@ def check(app: Mapping[str, Any], where: str) -> list[str]:
 
 
 def _check_files(app: Mapping[str, Any], where: str) -> list[str]:
+    problems = []
+    for key in ("certificate", "certificate_key"):
+        if app[key] and not os.path.isfile(app[key]):
+            problems.append(f"{where}: the {key} '{app[key]}' is not a file on this machine.")
+    return problems + (_check_directory(app, where) if fetch.kind(app) == "directory" else [])
+
+
+def _check_directory(app: Mapping[str, Any], where: str) -> list[str]:
     source = app["source"]
     if not os.path.isdir(source):
         return [f"{where}: the source '{source}' is not a directory on this machine."]
@@ -701,12 +839,9 @@ def _check_files(app: Mapping[str, Any], where: str) -> list[str]:
             problems += [f"{where}: {problem}" for problem in requirements.problems(source, app["requirements"])]
     elif not any(os.path.isfile(os.path.join(source, lock)) for lock in LOCKS):
         problems.append(f"{where}: {source} has no {', '.join(LOCKS[:-1])} or {LOCKS[-1]}; add one, or set 'requirements'.")
-    for directory in app["static"].values():
+    for directory in app["static"].values() if not app["local_build"] and not app["server_build"] else ():
         if not os.path.isdir(os.path.join(source, directory)):
             problems.append(f"{where}: '{directory}' in 'static' is not a directory in {source}.")
-    for key in ("certificate", "certificate_key"):
-        if app[key] and not os.path.isfile(app[key]):
-            problems.append(f"{where}: the {key} '{app[key]}' is not a file on this machine.")
     return problems
 
 
@@ -725,13 +860,22 @@ def _complete(app: Mapping[str, Any], directory: str) -> dict[str, Any]:
     """The app with every default filled in and paths made absolute."""
     whole = with_defaults(app)
     for key in ("source", "certificate", "certificate_key"):
-        if whole[key]:
+        if whole[key] and not fetch.REPOSITORY.fullmatch(whole[key]):
             whole[key] = os.path.normpath(os.path.join(directory, os.path.expanduser(whole[key])))
     whole["static"] = {prefix: posixpath.normpath(str(folder)) for prefix, folder in whole["static"].items()}
     whole["headers"] = {name: value or "" for name, value in whole["headers"].items()}
     whole["include"] = list(dict.fromkeys(map(posixpath.normpath, whole["include"])))
     whole["shared"] = list(dict.fromkeys(map(posixpath.normpath, whole["shared"])))
-    if not whole["requirements"] and os.path.isdir(whole["source"]):
+    return whole
+
+
+def _located(app: Mapping[str, Any], directory: str) -> dict[str, Any]:
+    """The app with what its source says, where that is there.
+
+    :param directory: where a source that is no directory has been fetched to; empty where it has not been.
+    """
+    whole = {**app, **({"source": directory, "package": None} if directory else {})}
+    if not whole["requirements"] and whole["source"] and os.path.isdir(whole["source"]):
         found = (lock for lock in LOCKS if os.path.isfile(os.path.join(whole["source"], lock)))
         whole["requirements"] = next(found, None)
     return whole
@@ -773,12 +917,13 @@ def select(apps: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
     return chosen
 
 
-def normalise(apps: Any, directory: str, sources: bool = True) -> list[dict[str, Any]]:
+def normalise(apps: Any, directory: str, sources: bool = True, fetched: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
     """Check the `apps` of an inventory and fill in their defaults.
 
     :param apps: what the user wrote: a list of mappings with the keys of SPEC.
     :param directory: the inventory's directory, from which paths are taken.
     :param sources: whether the files that the definition names must be there; a rollback needs none.
+    :param fetched: by the name of the app the directory to which a source that is none has been fetched.
     :returns: the same apps with every key of SPEC set and paths absolute.
     :raises DefinitionError: with every problem that was found, not only the first.
     """
@@ -797,7 +942,9 @@ def normalise(apps: Any, directory: str, sources: bool = True) -> list[dict[str,
         found = _check_types(app, where)
         if not found:
             complete = _complete(app, directory)
-            found = _check_values(complete, where) or (_check_files(complete, where) if sources else [])
+            found = _check_values(complete, where)
+            complete = _located(complete, (fetched or {}).get(complete["name"], ""))
+            found = found or (_check_files(complete, where) if sources else [])
             whole.append(complete)
         problems += found + _check_environment(app, where)
     problems += _check_together(whole)

@@ -53,9 +53,10 @@ def stage(app: Mapping[str, Any], archive: Mapping[str, Any], version: str, buil
         "config": config(app, version),
         "environment": environment(app),
         "build_environment": dict(build_environment),
+        "env": {name: str(value) for name, value in app["env"].items()},
         "archive": "",
         "content": "",
-        **{key: app[key] for key in ("requirements", "python", "shared", "static", "build")},
+        **{key: app[key] for key in ("requirements", "python", "shared", "static", "build", "server_build")},
     }
 
 
@@ -66,7 +67,7 @@ def as_deployed(app: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str
 
 def unit_variables(app: Mapping[str, Any], identifier: str) -> dict[str, Any]:
     """What the templates of the units and of Gunicorn's settings take."""
-    keys = ("module", "server", "threads", "timeout", "max_requests", "preload", "memory_max", "start_timeout")
+    keys = ("module", "server", "threads", "timeout", "max_requests", "preload", "memory_max", "cpu_max", "tasks_max", "open_files", "tmp_max", "start_timeout")
     return {
         "gunicorn_app": app["name"],
         "gunicorn_release": identifier,

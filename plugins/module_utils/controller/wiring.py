@@ -21,6 +21,7 @@ OF_THE_RELEASE = (
     "gunicorn",
     "python",
     "requirements",
+    "server_build",
     "static",
     "shared",
     "health_path",
@@ -30,6 +31,10 @@ OF_THE_RELEASE = (
     "timeout",
     "max_requests",
     "memory_max",
+    "cpu_max",
+    "tasks_max",
+    "open_files",
+    "tmp_max",
     "preload",
     "processes",
     "timers",
@@ -43,6 +48,10 @@ def release_config(app: Mapping[str, Any], version: str) -> dict[str, Any]:
     :param version: version of the collection.
     """
     return {**{key: app[key] for key in OF_THE_RELEASE}, "plainstack": version}
+
+
+# What nginx does with a site where visitors come in
+OF_THE_EDGE = ("headers", "redirects", "allow", "nginx")
 
 
 def _certificate(app: Mapping[str, Any], follows: bool) -> dict[str, Any]:
@@ -62,6 +71,7 @@ def _backend(app: Mapping[str, Any], servers: Sequence[str] | None) -> dict[str,
     name = app["name"]
     waits = app["timeout"] + (BALANCER if servers is not None else 0)
     found: dict[str, Any] = {key: app[key] for key in ("name", "path", "timeout", "websocket_timeout", "body_size")}
+    found["rate_limit"] = app["rate_limit"] or 0
     found["timeouts"] = {"dest": App(name).timeouts, "content": directives(waits)}
     if servers is not None:
         return {**found, "servers": list(servers), "balance": app["balance"]}
@@ -78,7 +88,7 @@ def _sites(apps: Sequence[Mapping[str, Any]], follows: bool, servers: Sequence[s
         if app["path"] == "/":
             below = [other for other in apps if other["path"] != "/" and set(other["domains"]) == set(app["domains"])]
             names = {"domains": [*app["domains"], *app["aliases"]], "aliases": dict.fromkeys(app["aliases"], app["domains"][0])}
-            site = {**_backend(app, servers), **names, "headers": dict(app["headers"]), **_certificate(app, follows)}
+            site = {**_backend(app, servers), **names, **{key: app[key] for key in OF_THE_EDGE}, **_certificate(app, follows)}
             found.append({**site, "below": [_backend(other, servers) for other in below]})
     return found
 

@@ -30,6 +30,7 @@ OLDEST_GUNICORN = (23, 0)
 # Measured: 23.0 loses about one request each time max_requests replaces a worker, 24.0 hangs there, 24.1 to 27.0 lose none
 LOSSLESS_GUNICORN = (24, 1)
 PACKAGE = re.compile(r"\.venv/lib/python[\d.]+/site-packages/(?P<name>[\w.]+)-(?P<version>[\w.+!]+)\.dist-info", re.ASCII)
+SHOWN = 40  # lines of what the app's own command said
 FULL = 16 * 2**20  # bytes that are free on a file system that is full
 LEAST_CACHE = 2**30  # bytes that an app's cache may have in any case; more where its environment is large
 
@@ -44,7 +45,7 @@ class Plan:
 
     `python` is `system` or a version that uv manages; `build` is `wheels` where no package may be built from its source; `uv` the path of
     uv; `build_environment` what uv gets besides
-    (index, proxy, mirrors); `config` everything besides the code that makes this release what it is.
+    (index, proxy, mirrors); `server_build` the app's own command, run with `env`; `config` everything besides the code that makes this release what it is.
     """
 
     app: App
@@ -60,6 +61,8 @@ class Plan:
     build: str = "source"
     uv: str = "/opt/plainstack/uv/bin/uv"
     build_environment: Mapping[str, str] = field(default_factory=dict)
+    server_build: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 def same(app: App, wanted: Mapping[str, Any], identifier: str) -> bool:
@@ -160,10 +163,10 @@ def compiling(release: str) -> list[list[str]]:
     return [["/bin/sh", "-c", f"find {shlex.quote(release)} -name '*.py' -type f -print0 | {compileall} >/dev/null 2>&1 || :"]]
 
 
-def _run(plan: Plan, steps: list[list[str]]) -> None:
-    """Run commands in the sandbox."""
+def _environment(plan: Plan) -> dict[str, str]:
+    """What every command of a build gets."""
     release = plan.app.release(plan.identifier)
-    environment = {
+    return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "HOME": "/tmp",
         **ENGLISH,
@@ -174,7 +177,26 @@ def _run(plan: Plan, steps: list[list[str]]) -> None:
         "UV_PYTHON_INSTALL_DIR": "/opt/plainstack/python",
         **plan.build_environment,
     }
-    done = sandbox.run(plan.app, plan.identifier, steps, environment)
+
+
+def _run_own(plan: Plan) -> None:
+    """Run the app's own command in the sandbox, with its own programs first."""
+    release = plan.app.release(plan.identifier)
+    own = {"PATH": f"{release}/.venv/bin:/usr/local/bin:/usr/bin:/bin", "PLAINSTACK_APP": plan.app.name, "PLAINSTACK_RELEASE": plan.identifier}
+    environment = {**_environment(plan), "PYTHONDONTWRITEBYTECODE": "1", **plan.env, **own}
+    done = sandbox.run(plan.app, plan.identifier, [["/bin/bash", "-c", plan.server_build]], environment)
+    if done.result != "success":
+        said = "\n".join(done.output.splitlines()[-SHOWN:]) or "(it wrote none)"
+        raise BuildError(
+            f"{plan.app.name}: 'server_build' failed ({done.result}).\nIts last lines:\n{said}\n"
+            "Where it is set: 'server_build' of the app in the inventory; it gets 'env', and of 'secrets' nothing.\n"
+            "Next: correct it and deploy again."
+        )
+
+
+def _run(plan: Plan, steps: list[list[str]]) -> None:
+    """Run commands in the sandbox."""
+    done = sandbox.run(plan.app, plan.identifier, steps, _environment(plan))
     if done.result == "success":
         return
     if line := causes.full(done.output):
@@ -268,7 +290,8 @@ def _publish(plan: Plan) -> None:
     try:
         publish(plan.app.release(plan.identifier), plan.static)
     except NotADirectoryError as error:
-        raise BuildError(f"{plan.app.name}: '{error}' in 'static' is not in the archive; is it ignored by git?") from error
+        how = "nor has 'server_build' made it" if plan.server_build else "is it ignored by git?"
+        raise BuildError(f"{plan.app.name}: '{error}' in 'static' is not in the archive; {how}") from error
 
 
 def _trim(cache: str, needed: int) -> None:
@@ -292,6 +315,8 @@ def _make(plan: Plan, archive: str, owners: sealing.Owners, before: str) -> tupl
     kind, hashed = lock_kind(plan.requirements, sealing.read(release, plan.requirements, 1 << 26))
     sealing.give(release, owners, calendar.timegm(time.strptime(plan.identifier[:15], "%Y%m%dT%H%M%S")))
     _run(plan, commands(plan, kind, hashed))
+    if plan.server_build:
+        _run_own(plan)  # as long as the builder can read all of it
     reused = sealing.reuse(release, before, owners) if before else set()
     _run(plan, compiling(release))
     public = []

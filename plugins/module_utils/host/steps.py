@@ -91,6 +91,8 @@ def _build(order: Order, app: App, archive: str, warn: Callable[[str], None]) ->
         story=order["story"],
         build=order["build"],
         build_environment=order["build_environment"],
+        server_build=order["server_build"],
+        env=order["env"],
     )
     user = user_of(app)
     if user is None:
