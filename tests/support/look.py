@@ -36,6 +36,13 @@ def units() -> dict[str, str]:
     return {unit.removeprefix(f"{APP}@"): state for unit, _loaded, state, *_ in listed if state != "inactive"}
 
 
+def beside() -> list[str]:
+    """Ids of the releases of which a process or a timer works beside the web server."""
+    command = ["systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating,deactivating", f"{APP}.*@*"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    return sorted({line.split()[0].split("@")[1].rsplit(".", 1)[0] for line in listed})
+
+
 def main() -> None:
     patterns = (f"{ROOT}/*.new", f"{ROOT}/.plainstack-*", f"{ROOT}/releases/*/.plainstack-*", f"/etc/plainstack/{APP}/*/.plainstack-*")
     state = {
@@ -45,6 +52,7 @@ def main() -> None:
         "settings": names(f"/etc/plainstack/{APP}"),
         "unit_files": [name.removeprefix(f"{APP}@") for name in names("/etc/systemd/system") if name.startswith(f"{APP}@")],
         "units": units(),
+        "beside": beside(),
         "enabled": sorted(os.path.basename(path).removeprefix(f"{APP}@") for path in glob.glob(f"/etc/systemd/system/*.wants/{APP}@*")),
         "lock": text(f"/run/plainstack-locks/{APP}"),
         "litter": [path for pattern in patterns for path in glob.glob(pattern)],

@@ -33,7 +33,8 @@ IN_FLIGHT = 4  # clients of the light load: so many requests can be in a process
 @dataclass(frozen=True)
 class State:
     """An app on a VM: `live` and `socket` are the ids that the two links lead to, `releases` what release.json says by id (None
-    where there is none), `units` the state of each service and socket, `lock` the lock's text, `log` the history's lines."""
+    where there is none), `units` the state of each service, socket and target, `beside` the ids of those with processes that work, `lock` the
+    lock's text, `log` the history's lines."""
 
     live: str
     socket: str
@@ -41,6 +42,7 @@ class State:
     settings: list[str]
     unit_files: list[str]
     units: dict[str, str]
+    beside: list[str]
     enabled: list[str]
     lock: str
     litter: list[str]
@@ -51,11 +53,17 @@ class State:
         ids = sorted(self.releases)
         running = {f"{self.live}.service": "active", f"{self.live}.socket": "active"}
         told = self.releases.get(self.live) or {}
+        with_processes = {f"{one}.target" for one in ids} & {*self.unit_files}
+        if f"{self.live}.target" in with_processes:
+            running[f"{self.live}.target"] = "active"
         wrong = {
             "links disagree": self.socket if self.socket != self.live else "",
             "half-built": [name for name, story in self.releases.items() if story is None],
             "settings without a release, or the other way round": sorted({*self.settings} ^ {*ids}),
-            "units without a release, or the other way round": sorted({*self.unit_files} ^ {f"{one}.{kind}" for one in ids for kind in ("service", "socket")}),
+            "units without a release, or the other way round": sorted(
+                {*self.unit_files} - with_processes ^ {f"{one}.{kind}" for one in ids for kind in ("service", "socket")}
+            ),
+            "not just the live one's processes work": self.beside if self.beside != [self.live] * (len(running) == 3) else [],
             "not just the live one runs": self.units if self.units != running else {},
             "not just the live one starts on boot": self.enabled if self.enabled != sorted(running) else [],
             "locked": self.lock,

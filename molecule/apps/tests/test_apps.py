@@ -89,7 +89,9 @@ def test_an_asgi_app_runs_on_the_worker_that_it_brings(host: Host, https: Reques
     name = site(host, app)
     release = host.check_output("basename $(readlink /srv/%s/live)", app)
     # Behind nginx it sees the address that the visitor has typed, and its lifespan has begun
-    assert about(https, name) == {"release": release, "greeting": "hello", "begun": True, "url": f"https://{name}/about", "upgrade": None}
+    told = about(https, name)
+    assert ipaddress.ip_address(str(told.pop("client")))
+    assert told == {"release": release, "greeting": "hello", "begun": True, "url": f"https://{name}/about", "upgrade": None}
     assert f"Using worker: {worker}" in host.check_output("journalctl --unit=%s@%s.service --output=cat", app, release)
 
 

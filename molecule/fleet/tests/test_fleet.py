@@ -302,6 +302,7 @@ def test_a_server_that_is_cut_off_after_its_switch_goes_back_by_itself(fleet: Fl
     del fleet.site.app["confirm_seconds"]
     check_message(ended, "app2 was lost", "The rollout is undone", f"app1: hello: {min(before)} still serves")
     state = VMS["app2"].look()
+    assert state.beside == [state.live], "its processes have not gone back with it"
     assert [line["event"] for line in state.log][-1] == "back"
     assert (state.releases[max(state.releases)] or {}).get("verdict") == "bad"
 

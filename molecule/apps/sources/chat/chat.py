@@ -33,7 +33,8 @@ async def healthz() -> dict[str, str]:
 @app.get("/about")
 async def tell(request: Request) -> dict[str, object]:
     """What the app sees."""
-    return {**about(), "begun": getattr(app.state, "begun", False), "url": str(request.url), "upgrade": request.headers.get("upgrade")}
+    visitor = {"url": str(request.url), "client": request.client and request.client.host}
+    return {**about(), **visitor, "begun": getattr(app.state, "begun", False), "upgrade": request.headers.get("upgrade")}
 
 
 @app.get("/events")
