@@ -276,7 +276,7 @@ def test_what_another_run_has_noted_does_not_count(app: LocalApp, run: Run) -> N
 
 
 STAGE = {"digest": "x", "config": {}, "environment": "", "archive": "/none", "requirements": "requirements.txt", "python": "system", "shared": [], "static": {}}
-BUILD = {**STAGE, "story": {}, "build": "source", "build_environment": {}}
+BUILD = {**STAGE, "story": {}, "build": "source", "build_environment": {}, "server_build": "", "env": {}}
 
 
 @pytest.fixture
