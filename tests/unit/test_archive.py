@@ -249,11 +249,10 @@ def test_git_takes_only_the_source_of_a_larger_repository(checkout: Path) -> Non
     assert list(contents(checkout / "app")) == ["wsgi.py"]
 
 
-def test_a_submodule_is_refused(checkout: Path, tmp_path: Path) -> None:
+def test_a_submodule_comes_along(checkout: Path, tmp_path: Path) -> None:
     git(checkout, "-c", "protocol.file.allow=always", "clone", "--quiet", str(checkout), str(tmp_path / "other"))
     git(checkout, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(tmp_path / "other"), "vendored")
-    with pytest.raises(ArchiveError, match="vendored is a git submodule"):
-        packed(checkout)
+    assert list(contents(checkout)) == [".gitmodules", "vendored/wsgi.py", "wsgi.py"]
 
 
 def test_a_hook_of_another_repository_does_not_confuse_git(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ def test_a_part_of_the_servers_is_looked_at_only_when_all_were(monkeypatch: pyte
     """upgrade.yml looks at each again, after its reboot."""
     monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
     monkeypatch.setattr(ActionBase, "run", lambda *_arguments: {})
-    run.save(run.PLAN, {"event": "upgrade", "servers": ["web1", "web2"], "balancers": ["lb1"]})
+    run.save(run.PLAN, {"event": "upgrade", "servers": ["web1", "web2"], "balancers": ["lb1"], "fetched": {}})
     if known:
         run.note("web1", apps=[])
 
