@@ -59,7 +59,8 @@ def test_an_app_that_was_broken_into_gets_nowhere(host: Host) -> None:
     assert [path for path in tried["changeable"] if not path.startswith("/srv/hello/shared/")] == []
     assert [path for path in tried["sockets"] if not path.startswith("/run/systemd/")] == []
     assert "/run/systemd/private" not in tried["sockets"]
-    assert tried["apps"] == [["hello"], ["hello"]]
+    # Its own, and its release once more
+    assert [sorted(found) for found in tried["apps"]] == [[".release", "hello"], ["hello"]]
     assert all(9000 < tried["fits"][path] <= 10240 for path in MEMORY)
     assert tried["killable"] == []
     assert tried["calls"] == []
@@ -69,7 +70,9 @@ def test_the_service_has_the_sandbox_that_its_command_had(host: Host, identifier
     """By what the kernel says, not by the unit."""
     master = host.check_output("systemctl show --property=MainPID --value hello@%s.service", identifier)
     mounts = {fields[4]: fields for line in host.check_output("cat /proc/%s/mountinfo", master).splitlines() if (fields := line.split())}
-    read_only = {path: mounts[path][5].split(",")[0] for path in ("/", "/run", "/run/lock", "/run/plainstack", "/srv", "/srv/hello", "/etc/plainstack")}
+    read_only = {
+        path: mounts[path][5].split(",")[0] for path in ("/", "/run", "/run/lock", "/run/plainstack", "/srv", "/srv/hello", "/srv/.release", "/etc/plainstack")
+    }
     assert set(read_only.values()) == {"ro"}, read_only
     assert all(mounts[path][-3] == "tmpfs" and "nr_inodes=10240" in mounts[path][-1] and ",size=" in mounts[path][-1] for path in MEMORY)
     assert host.check_output("nsenter --target %s --mount ls -A /run/plainstack /run/dbus", master) == "/run/dbus:\n\n/run/plainstack:"
