@@ -129,7 +129,8 @@ class ActionModule(ActionBase):
         if event == "rollback" and len(selected) > 1:
             names = ", ".join(app["name"] for app in selected)
             raise PlanError(f"Which app? There are {names}; nothing was touched.\nNext: the same command with -e app={selected[0]['name']}")
-        self._check_groups(selected, variables["groups"])
+        if event == "deploy":  # a rollback changes no unit, and must go whatever has become of a group
+            self._check_groups(selected, variables["groups"])
         fetched = self._fetch(selected, str(given.get("ref", "")), event)
         if fetched:
             directories = {name: one.directory for name, one in fetched.items()}

@@ -28,7 +28,7 @@ def _missing(app: Mapping[str, Any], tree: Tree) -> list[str]:
 
 
 def _download(url: str) -> IO[bytes]:
-    found: IO[bytes] = open_url(url, timeout=PATIENCE)  # type: ignore[no-untyped-call]
+    found: IO[bytes] = open_url(url, timeout=PATIENCE)  # type: ignore[no-untyped-call]  # Ansible's, with its proxies and CAs; it has no types
     return found
 
 
@@ -63,8 +63,8 @@ def archive(apps: Sequence[Mapping[str, Any]], fetched: Mapping[str, Fetched] | 
     :returns: by the app's name `path`, `digest`, `id` and `story` of the archive; and warnings.
     :raises ArchiveError: with what is wrong, and where it is set.
     """
-    trees = {app["name"]: build_here(app) for app in apps}
     try:
+        trees = {app["name"]: build_here(app) for app in apps}
         wrong = [f"app '{app['name']}': {problem}" for app in apps for problem in _missing(app, trees[app["name"]])]
     except OSError as error:
         raise ArchiveError(str(error)) from error

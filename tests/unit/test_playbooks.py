@@ -135,6 +135,17 @@ def test_what_cannot_be_deployed_is_said(tmp_path: Path, app: str, options: tupl
     assert "Traceback" not in output
 
 
+def test_a_rollback_goes_whatever_has_become_of_a_group(tmp_path: Path) -> None:
+    """It changes no unit."""
+    own = inventory(tmp_path / "own", variables=APPS.replace("source: .", "source: ., processes: {worker: {command: x, hosts: workers}}"))
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"}
+    rollback = [*command("-i", str(own), "--timeout", "1")]
+    rollback[1] = "rollback.yml"
+    done = subprocess.run(rollback, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert "no such group" not in done.stdout + done.stderr
+    assert "PLAY [Inspect]" in done.stdout
+
+
 def test_two_inventories_at_once_are_refused(tmp_path: Path) -> None:
     staging, production = inventory(tmp_path / "staging"), inventory(tmp_path / "production", "web2")
     output = ended("-i", str(staging), "-i", str(production))

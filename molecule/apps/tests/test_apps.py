@@ -268,7 +268,7 @@ def test_a_source_from_git(host: Host, https: Request, alone: Path, tmp_path: Pa
         command = ["git", "-c", "user.name=me", "-c", "user.email=me@example.com", "-C", str(repository), *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
-    (repository / "from-git").write_text("", encoding="utf-8")  # or the release that is there would be what is asked for
+    (repository / "from-git").write_text("", encoding="utf-8")  # otherwise the content is that of the live release, and nothing is built
     git("init", "--quiet", "--initial-branch=main")
     git("add", "--all")
     git("commit", "--quiet", "--message=first")
@@ -371,7 +371,7 @@ def test_a_job_survives_a_deploy(host: Host, https: Request, alone: Path) -> Non
     assert deployed.returncode == 0, deployed.stdout[-3000:]
     after = live(host)
     assert {release for _time, release in answers} == {before, after}
-    assert done(host, "long") == [], "the deploy has waited for the job"
+    assert done(host, "long") == [], "the deploy waited for the job"
     order(host, https, "short", 0)
     until("the new worker works", lambda: done(host, "short") == [after])
     assert done(host, "long") == []

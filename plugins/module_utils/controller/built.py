@@ -55,7 +55,7 @@ def _forget(name: str, keep: str) -> None:
     """Remove all but the last trees of an app."""
     found = sorted((entry for entry in os.scandir(cache()) if entry.name.startswith(f"{name}.")), key=lambda entry: entry.stat().st_mtime)
     for entry in [entry for entry in found if entry.path != keep][: -KEPT + 1]:
-        shutil.rmtree(entry.path, ignore_errors=True)
+        shutil.rmtree(entry.path, ignore_errors=True)  # what cannot be removed takes up room, and is no reason to end a deploy
 
 
 def build_here(app: Mapping[str, Any]) -> Tree:
@@ -89,7 +89,7 @@ def build_here(app: Mapping[str, Any]) -> Tree:
         os.utime(place)
         os.rename(place, target)
     except BaseException:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)  # the error that is raised is the one that counts
         raise
     _forget(app["name"], target)
     return Tree(target, ["*"])

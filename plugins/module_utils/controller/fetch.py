@@ -163,6 +163,6 @@ def fetch(app: Mapping[str, Any], ref: str, place: str, download: Download) -> F
             _check_sum(path, app["checksum"])
         target = _unpack(path, target)
     directory = os.path.normpath(f"{target}/{app['subdirectory'] or '.'}")
-    if not os.path.isdir(directory) or not os.path.realpath(directory).startswith(os.path.realpath(place)):
+    if not os.path.isdir(directory) or not f"{os.path.realpath(directory)}/".startswith(f"{os.path.realpath(place)}/"):
         raise FetchError(f"{shown} has no directory '{app['subdirectory']}', which 'subdirectory' names.")
     return Fetched(directory, shown, ref)
