@@ -8,7 +8,7 @@ workers=$((2 * $(nproc) + 1))
 
 apt-get update -qq
 apt-get install -qq --no-install-recommends \
-    python3-venv ca-certificates nginx libnginx-mod-http-brotli-filter ssl-cert logrotate certbot >/dev/null
+    python3-venv ca-certificates nginx libnginx-mod-http-brotli-filter libnginx-mod-http-brotli-static ssl-cert logrotate certbot >/dev/null
 
 useradd --system --home-dir /srv/hello --no-create-home hello
 install -d -o hello -g hello /srv/hello/shared

@@ -46,6 +46,7 @@ OF_THE_ROLES = (
     "certbot",
     "curl",
     "libnginx-mod-http-brotli-filter",
+    "libnginx-mod-http-brotli-static",
     "logrotate",
     "nftables",
     "nginx",

@@ -20,12 +20,12 @@ def look(paths: list[str], first: list[str], stamp: str, service: str) -> str:
     quoted = " ".join(map(shlex.quote, paths))
     state = f"systemctl is-active {shlex.quote(service)}; systemctl is-enabled {shlex.quote(service)}; " if service else ""
     there = "".join(f"test -e {shlex.quote(path)} && echo there; " for path in first)
-    return f"{there}stat -L -c '%a %u %g' -- {quoted}; sha256sum -- {quoted}; {state}cat -- {shlex.quote(stamp)}"
+    return f"{there}stat -L -c '%a %u %G' -- {quoted}; sha256sum -- {quoted}; {state}cat -- {shlex.quote(stamp)}"
 
 
 def expected(files: list[dict[str, Any]], first: list[dict[str, Any]], service: str) -> list[str]:
     """The lines that it prints where every file, the stamp and the service are as wanted."""
-    modes = [f"{int(file.get('mode', '0644'), 8):o} 0 0" for file in files]
+    modes = [f"{int(file.get('mode', '0644'), 8):o} 0 {file.get('group', 'root')}" for file in files]
     sums = [f"{hashlib.sha256(file['content'].encode()).hexdigest()}  {file['dest']}" for file in files]
     return [*["there" for _file in first], *modes, *sums, *(["active", "enabled"] if service else []), text(files, first, service)]
 

@@ -52,7 +52,16 @@ def _lacks(absent: list[str], optional: list[str], lacks_python: bool) -> dict[s
 
 def _of_apps(wanted: list[str], of_host: dict[str, Any], server: bool) -> list[str]:
     """The packages of the roles, and on an app server those of its apps."""
-    return [*wanted, *(package for package in of_host["app_packages"] if server and package not in wanted)]
+    return [*dict.fromkeys([*wanted, *(of_host["app_packages"] + of_host["build_packages"] if server else [])])]
+
+
+def _needed(absent: list[str], of_host: dict[str, Any], kept: list[str], seen: dict[str, Any]) -> list[str]:
+    """What of the packages that are not there is needed: those for building only where something is built.
+
+    :param kept: packages that are needed in any case.
+    """
+    builds = any(not one.get("matches") for one in seen.values())
+    return absent if builds else [one for one in absent if one not in of_host["build_packages"] or one in kept]
 
 
 UNFIT = """Where it is set: 'ansible-inventory --host {host}' shows it; the README of the role of the same name says what it may be.
@@ -86,6 +95,7 @@ class ActionModule(ActionBase):
             listed = "\n".join(f"  - {problem}" for problem in wrong)
             return self._failed(f"{host}: variables of the inventory are not as they must be; nothing was touched.\n{listed}\n{UNFIT.format(host=host)}")
         wanted, optional = packages(self, variables, roles)
+        kept = [*wanted, *optional, *wiring_of_host["app_packages"]]
         wanted = _of_apps(wanted, wiring_of_host, server)
         # Not for the module: to hide a value such as 0 Ansible would take it out of all that the module says
         given = {key: value for key, value in self._task.args.items() if key != "build_environment"}
@@ -112,7 +122,7 @@ class ActionModule(ActionBase):
         )
         answered = result.pop("answers", {})
         answering = [site for site in arguments["sites"] if answered.get(site["name"])]
-        there, absent = result.pop("pythons", []), result.pop("absent", [])
+        there, absent = result.pop("pythons", []), _needed(result.pop("absent", []), wiring_of_host, kept, seen)
         missing = [version for version in wiring_of_host["python_versions"] if not any(f"{one}.".startswith(f"{version}.") for one in there)]
         lacks = lacks_python(self, result.pop("uv", ""), missing)
         return {

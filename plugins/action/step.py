@@ -200,8 +200,9 @@ class ActionModule(ActionBase):
         files = {
             paths.unit_file(identifier, "socket"): self._rendered(f"{units}/app@id.socket.j2", variables),
             paths.unit_file(identifier, "service"): self._rendered(f"{units}/app@id.service.j2", variables),
-            f"{paths.settings}/{identifier}/gunicorn.conf.py": self._rendered("plainstack/app/id/gunicorn.conf.py.j2", variables),
         }
+        if not variables["gunicorn_command"]:
+            files[f"{paths.settings}/{identifier}/gunicorn.conf.py"] = self._rendered("plainstack/app/id/gunicorn.conf.py.j2", variables)
         if processes:
             files[paths.unit_file(identifier, "target")] = self._rendered(f"{units}/app@id.target.j2", variables)
         for process in processes:

@@ -36,6 +36,17 @@ def certificate_files(value: list[dict[str, str]]) -> list[dict[str, str]]:
     return found
 
 
+def site_files(value: list[dict[str, Any]], edge: bool) -> list[dict[str, str]]:
+    """The passwords and error pages of sites on a host, and where they come from."""
+    found = []
+    for site in value:
+        if site.get("basic_auth") and edge:
+            found.append({"dest": f"/etc/nginx/passwords/{site['name']}", "src": site["basic_auth"], "mode": "0640", "group": "www-data"})
+        pages = site.get("error_pages", {}).items()
+        found += [{"dest": f"/var/www/plainstack/{site['name']}/{code}.html", "src": page} for code, page in sorted(pages)]
+    return found
+
+
 def public_key(value: str, host: str, path: str) -> str:
     """The public key in a file of a host."""
     try:
@@ -52,4 +63,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """By name."""
-        return {"apps": apps, "certificate_files": certificate_files, "places": places, "public_key": public_key}
+        return {"apps": apps, "certificate_files": certificate_files, "places": places, "public_key": public_key, "site_files": site_files}

@@ -37,6 +37,10 @@ options:
         description: Mode, in octal.
         type: str
         default: "0644"
+      group:
+        description: Group that owns it.
+        type: str
+        default: root
   secret_files:
     description: The same for content that must not be shown.
     type: list
@@ -100,6 +104,7 @@ def main() -> None:
         "dest": {"type": "path", "required": True},
         "content": {"type": "str", "required": True},
         "mode": {"type": "str", "default": "0644"},
+        "group": {"type": "str", "default": "root"},
     }
     module = AnsibleModule(
         argument_spec={

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from ansible import constants as C  # type: ignore[attr-defined]
 from ansible.module_utils.urls import open_url
-from ansible_collections.plainstack.web.plugins.module_utils.controller.archive import ArchiveError, build, list_files, revision, warnings
+from ansible_collections.plainstack.web.plugins.module_utils.controller.archive import ArchiveError, build, list_files, revision, version, warnings
 from ansible_collections.plainstack.web.plugins.module_utils.controller.built import Tree, build_here
 from ansible_collections.plainstack.web.plugins.module_utils.controller.fetch import Fetched, FetchError, kind
 from ansible_collections.plainstack.web.plugins.module_utils.controller.fetch import fetch as fetch_one
@@ -81,7 +81,7 @@ def archive(apps: Sequence[Mapping[str, Any]], fetched: Mapping[str, Fetched] | 
             with os.fdopen(handle, "wb") as target:
                 digest = build(tree.directory, target, tree.include)
             told += [f"app '{name}': {warning}" for warning in warnings(source, app["include"])]
-            origin = revision(source)
+            origin, tagged = revision(source), version(source)
         except (ArchiveError, OSError) as error:
             raise ArchiveError(f"app '{name}': {error}\nWhere it is set: 'source' of the app in the inventory.") from error
         archives[name] = {
@@ -93,6 +93,7 @@ def archive(apps: Sequence[Mapping[str, Any]], fetched: Mapping[str, Fetched] | 
                 **({"ref": fetched[name].ref} if fetched and name in fetched and fetched[name].ref else {}),
                 "revision": origin.commit,
                 "dirty": origin.dirty,
+                **({"version": tagged} if tagged else {}),
                 "deployed_by": getpass.getuser(),
                 "deployed_from": socket.gethostname(),
                 "created": now,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.controller.archive import ArchiveError, Revision, build, revision, warnings
+from ansible_collections.plainstack.web.plugins.module_utils.controller.archive import ArchiveError, Revision, build, revision, version, warnings
 from ansible_collections.plainstack.web.plugins.module_utils.entries import escapes
 
 ODD_NAMES = ["with space.txt", "ünïcode-猫.txt", "new\nline.txt", "-dash", "quote'\".txt", os.fsdecode(b"latin-\xe9.txt")]
@@ -278,6 +278,19 @@ def test_revision(checkout: Path, dirty: bool) -> None:
     if dirty:
         (checkout / "new.py").touch()
     assert revision(str(checkout)) == Revision(commit, dirty)
+
+
+@pytest.mark.parametrize(("tag", "expected"), [("v1.2", "1.2"), ("2.0rc1", "2.0rc1"), ("nightly", ""), ("v1.2-old", "")])
+def test_version(checkout: Path, tag: str, expected: str) -> None:
+    git(checkout, "tag", tag)
+    assert version(str(checkout)) == expected
+    git(checkout, "commit", "--quiet", "--allow-empty", "--message=more")
+    commit = git(checkout, "rev-parse", "--short=7", "HEAD")
+    assert version(str(checkout)) == (f"{expected}.post1+g{commit}" if expected else "")
+
+
+def test_version_of_a_plain_directory(tmp_path: Path) -> None:
+    assert version(str(tmp_path)) == ""
 
 
 def test_revision_of_a_plain_directory(tmp_path: Path) -> None:

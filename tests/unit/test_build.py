@@ -22,6 +22,8 @@ from ansible_collections.plainstack.web.plugins.module_utils.host import sandbox
 from ansible_collections.plainstack.web.plugins.module_utils.host.build import (
     BuildError,
     Plan,
+    _link_instance,
+    _version,
     build,
     commands,
     compiling,
@@ -162,7 +164,8 @@ def test_compiling_runs_nothing_of_what_is_compiled(tmp_path: Path) -> None:
         ("backend/uv.lock", "", ("project", True)),
         ("pylock.toml", "", ("pylock", True)),
         ("pylock.prod.toml", "", ("pylock", True)),
-        ("pyproject.toml", "", ("source", False)),
+        ("pyproject.toml", "", ("dependencies", False)),
+        ("pyproject.toml", '[project]\nname = "shop"\n\n[build-system]\n', ("source", False)),
         ("requirements.txt", HASHED, ("requirements", True)),
         ("requirements.txt", "gunicorn\n", ("requirements", False)),
         ("requirements/prod.txt", HASHED, ("requirements", True)),
@@ -206,8 +209,14 @@ def test_lock_kind(name: str, text: str, expected: tuple[str, bool]) -> None:
             ["pip", "install", "--quiet", "--no-config", "--python", "{release}/.venv/bin/python", "--requirements", "requirements.txt"],
         ),
         (
+            "poetry.lock",
+            "requirements",
+            True,
+            ["pip", "sync", "--quiet", "--no-config", "--python", "{release}/.venv/bin/python", "--require-hashes", ".plainstack-requirements.txt"],
+        ),
+        (
             "pyproject.toml",
-            "source",
+            "dependencies",
             False,
             ["pip", "install", "--quiet", "--no-config", "--python", "{release}/.venv/bin/python", "--requirements", "pyproject.toml"],
         ),
@@ -216,6 +225,41 @@ def test_lock_kind(name: str, text: str, expected: tuple[str, bool]) -> None:
 def test_commands_install(plan: Plan, name: str, kind: str, hashed: bool, expected: list[str]) -> None:
     _venv, install = commands(replace(plan, requirements=name), kind, hashed)
     assert install == [plan.uv, *(word.format(release=plan.app.release(NEW)) for word in expected)]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "chosen"),
+    [
+        ("a/uv.lock", "project", ["--package", "shop", "--extra", "web", "--group", "x", "--group", "y"]),
+        ("pylock.toml", "pylock", ["--extra", "web", "--group", "x", "--group", "y", "pylock.toml"]),
+        ("a/pyproject.toml", "dependencies", ["--extra", "web", "--group", "a/pyproject.toml:x", "--group", "a/pyproject.toml:y"]),
+    ],
+)
+def test_extras_and_groups(plan: Plan, name: str, kind: str, chosen: list[str]) -> None:
+    config = {**plan.config, "extras": ["web"], "groups": ["x", "y"], "member": "shop" if kind == "project" else ""}
+    install = commands(replace(plan, requirements=name, config=config), kind, kind == "pylock")[1]
+    assert install[-len(chosen) :] == chosen
+
+
+@pytest.mark.parametrize("build", ["source", "wheels"])
+def test_a_project_is_installed_itself(plan: Plan, build: str) -> None:
+    """Unless no code of a package may run."""
+    made = commands(replace(plan, requirements="a/pyproject.toml", build=build), "source", False)
+    assert [command[-1] for command in made[2:]] == ([f"{plan.app.release(NEW)}/a"] if build == "source" else [])
+
+
+@pytest.mark.parametrize(
+    ("text", "version", "variables"),
+    [
+        ('[project]\nname = "My_Shop.web"\n', "1.2.post3+gabc", {"SETUPTOOLS_SCM_PRETEND_VERSION_FOR_MY_SHOP_WEB": "1.2.post3+gabc"}),
+        ('[project]\nname = "shop"\n', "", {}),
+        ("", "1.2", {}),
+    ],
+)
+def test_the_version_from_git_is_of_the_project_alone(plan: Plan, text: str, version: str, variables: dict[str, str]) -> None:
+    os.makedirs(f"{plan.app.release(NEW)}/a")
+    Path(f"{plan.app.release(NEW)}/a/pyproject.toml").write_text(text, encoding="utf-8")
+    assert _version(replace(plan, requirements="a/uv.lock", story={"version": version})) == variables
 
 
 @pytest.mark.parametrize(
@@ -601,3 +645,20 @@ def test_its_own_command_that_fails_is_shown(plan: Plan, tmp_path: Path) -> None
 def test_what_its_own_command_has_not_made_is_named(plan: Plan, tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="'web' in 'static' is not in the archive; nor has 'server_build' made it"):
         make(replace(plan, server_build="true", static={"/static": "web"}), archive(tmp_path, {"requirements.txt": HASHED}))
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_flasks_instance_folder_of_an_installed_app_is_the_shared_one(plan: Plan, own: bool) -> None:
+    places = f"{plan.app.release(NEW)}/.venv/var"
+    os.makedirs(f"{places}/shop.web-instance" if own else os.path.dirname(places))
+    _link_instance(replace(plan, config={**plan.config, "module": "shop.web:create_app()"}))
+    assert os.readlink(f"{places}/shop-instance") == f"{plan.app.shared}/instance"
+    assert os.path.islink(f"{places}/shop.web-instance") is not own
+
+
+def test_a_link_of_a_package_is_not_followed(plan: Plan, tmp_path: Path) -> None:
+    os.makedirs(f"{plan.app.release(NEW)}/.venv")
+    os.symlink(tmp_path, f"{plan.app.release(NEW)}/.venv/var")
+    before = sorted(os.listdir(tmp_path))
+    _link_instance(replace(plan, config={**plan.config, "module": "shop:app"}))
+    assert sorted(os.listdir(tmp_path)) == before

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from ansible_collections.plainstack.web.plugins.module_utils.controller.archive import ArchiveError, list_files
 from ansible_collections.plainstack.web.plugins.module_utils.controller.built import KEPT, build_here, cache
+from ansible_collections.plainstack.web.plugins.module_utils.exported import FILE
+from ansible_collections.plainstack.web.plugins.module_utils.exported import path as exported
 
 
 @pytest.fixture
@@ -84,3 +86,30 @@ def test_the_last_ones_are_kept(app: dict[str, Any]) -> None:
 def test_others_cannot_read_it(app: dict[str, Any]) -> None:
     assert os.stat(cache_parent := build_here(app).directory).st_mode & 0o777 == 0o700
     assert os.stat(os.path.dirname(cache_parent)).st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(("lock", "tool"), [("sub/poetry.lock", "poetry"), ("Pipfile.lock", "pipenv")])
+def test_a_lock_file_that_uv_does_not_read_is_exported(app: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lock: str, tool: str) -> None:
+    """By its own tool, beside it; asked for anew when the groups change."""
+    path = Path(app["source"], lock)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("locked", encoding="utf-8")
+    (tmp_path / "bin").mkdir()
+    said = 'echo "$PWD $*"' if tool == "pipenv" else f"""cat poetry.lock; echo "$*" >{FILE}"""
+    (tmp_path / "bin" / tool).write_text(f"#!/bin/sh\n{said}\n", encoding="utf-8")
+    (tmp_path / "bin" / tool).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    found = []
+    for groups in ([], ["x", "y"]):
+        tree = build_here({**app, "local_build": "", "requirements": lock, "extras": [], "groups": groups})
+        assert exported(lock) in list_files(tree.directory, tree.include)
+        found.append(Path(tree.directory, exported(lock)).read_text(encoding="utf-8"))
+    wanted = {"poetry": ("--format=requirements.txt", "--with=x --with=y"), "pipenv": ("requirements --hash", "--categories=packages,x,y")}[tool]
+    assert all(options in said for options, said in zip(wanted, found, strict=True))
+
+
+def test_a_tool_that_is_not_there_is_named(app: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ArchiveError, match=r"poetry\.lock is poetry's, which is not installed on this machine") as raised:
+        build_here({**app, "local_build": "", "requirements": "poetry.lock"})
+    assert "pipx inject poetry poetry-plugin-export" in str(raised.value)

@@ -138,7 +138,7 @@ def test_a_full_disk_leaves_what_was_there(host: Path, run: Run, monkeypatch: py
     run({"one": "1\n", "two": "2\n"})
     before = tree(host)
 
-    def full(path: str, content: str, mode: int) -> None:
+    def full(path: str, content: str, mode: int, **_more: int) -> None:
         if content == "large\n":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
         layout.write(path, content, mode)

@@ -16,7 +16,7 @@ SECRET = "hunter2-must-not-be-seen"
 @pytest.fixture(autouse=True)
 def source(tmp_path: Path) -> Path:
     """An inventory directory with the source of an app in it."""
-    for name in ("hello/requirements.txt", "hello/static/site.css", "hello/sub/uv.lock", "unlocked/wsgi.py", "own.pem"):
+    for name in ("hello/requirements.txt", "hello/static/site.css", "hello/sub/uv.lock", "hello/sub/pyproject.toml", "unlocked/wsgi.py", "own.pem"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -63,7 +63,22 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"headers": {"X-A": 1}}, "'X-A' in 'headers' must be text, or null to take the header away."),
     ({"headers": {"X-A": "1", "x-a": "2"}}, "a name is twice in 'headers'"),
     # How it is served
-    ({"server": "asgy"}, "'server' is 'asgy'; it must be wsgi or asgi."),
+    ({"server": "asgy"}, "'server' is 'asgy'; it must be wsgi, gevent, asgi or command."),
+    ({"server": "command", "module": ...}, "'command' is missing, which 'server: command' runs."),
+    ({"command": "hypercorn wsgi:app"}, "'command' needs 'server: command'."),
+    ({"server": "command", "command": "x"}, "'module' is for Gunicorn; with 'server: command' remove it."),
+    ({"server": "command", "command": "x", "module": ..., "workers": 3}, "'workers' is for Gunicorn, and 'command' starts another server"),
+    ({"server": "gevent", "threads": 8}, "'threads' are not gevent's; set 'gunicorn: {worker_connections: ...}'"),
+    ({"strip_path": True}, "'strip_path' needs a 'path'; remove it."),
+    ({"gunicorn_config": "../gunicorn.conf.py"}, "'../gunicorn.conf.py' in 'gunicorn_config' must be a file in the source."),
+    ({"gunicorn_config": "gunicorn.conf.py"}, "'gunicorn.conf.py' in 'gunicorn_config' is not a file in"),
+    ({"build_packages": ["gcc; id"]}, "'gcc; id' in 'build_packages' is no name of a Debian package"),
+    ({"extras": ["--all"], "requirements": "sub/uv.lock"}, "'--all' in 'extras' is no name, such as production."),
+    ({"extras": ["production"]}, "'extras' says nothing about requirements.txt; remove it"),
+    ({"member": "shop", "requirements": "sub/pyproject.toml"}, "'member' says nothing about sub/pyproject.toml; remove it"),
+    ({"basic_auth": "passwords"}, "passwords' in 'basic_auth' is not a file on this machine."),
+    ({"error_pages": {"418": "own.pem"}}, "'418' in 'error_pages' must be 403, 404, 413, 429, 500, 502, 503 or 504."),
+    ({"error_pages": {502: "down.html"}}, "down.html' in 'error_pages' is not a file on this machine."),
     ({"module": "shop:create_app(name)"}, "the arguments of a factory must be plain values"),
     ({"module": "shop:create_app(**{})"}, "the arguments of a factory must be plain values"),
     ({"module": "shop:create_app('a'"}, "it must be 'package.module:object' or the call of a factory"),
@@ -202,7 +217,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"tmp_max": "infinity"}, "'tmp_max' is 'infinity'; it must be a size, such as 500M, or a share of the memory, such as 20%."),
     ({"source": "own.pem"}, "is not a directory on this machine."),
     ({"source": "empty"}, "empty' is empty."),
-    ({"source": "unlocked"}, "has no uv.lock, pylock.toml, requirements.txt or pyproject.toml; add one"),
+    ({"source": "unlocked"}, "has no uv.lock, pylock.toml, poetry.lock, Pipfile.lock, requirements.txt or pyproject.toml; add one"),
     ({"requirements": "other.txt"}, "the requirements 'other.txt' are not a file in"),
     ({"requirements": "../own.pem"}, "the requirements '../own.pem' are not a file in"),
     ({"static": {"/static": "nowhere"}}, "'nowhere' in 'static' is not a directory in"),
@@ -227,7 +242,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"shared": ["data", "data/uploads"]}, "'data/uploads' in 'shared' lies in 'data', which is shared as a whole"),
     ({"certificate": "own.pem"}, "'certificate' and 'certificate_key' go together."),
     ({"certificate_key": "own.pem"}, "'certificate' and 'certificate_key' go together."),
-    ({"certificate": "own.pem", "certificate_key": "own.key"}, "own.key' is not a file on this machine."),
+    ({"certificate": "own.pem", "certificate_key": "own.key"}, "own.key' in 'certificate_key' is not a file on this machine."),
 ]
 
 
@@ -302,8 +317,17 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         "server_build": "",
         "module": "wsgi:app",
         "server": "wsgi",
+        "command": "",
         "gunicorn": {},
+        "gunicorn_config": None,
         "packages": [],
+        "build_packages": [],
+        "extras": [],
+        "groups": [],
+        "member": "",
+        "strip_path": False,
+        "basic_auth": None,
+        "error_pages": {},
         "websocket_timeout": 3600,
         "aliases": [],
         "headers": {},
@@ -347,8 +371,13 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
     }
 
 
+def test_error_pages_lie_beside_the_inventory(tmp_path: Path) -> None:
+    [whole] = normalise([app(error_pages={502: "./own.pem"})], str(tmp_path))
+    assert whole["error_pages"] == {"502": f"{tmp_path}/own.pem"}
+
+
 def test_an_empty_key_is_its_default(tmp_path: Path) -> None:
-    optional = {key: None for key, rule in SPEC.items() if not rule.get("required") and key != "source"}
+    optional = {key: None for key, rule in SPEC.items() if not rule.get("required") and key not in ("source", "module")}
     assert normalise([app(**optional)], str(tmp_path)) == normalise([app()], str(tmp_path))
 
 
@@ -361,6 +390,9 @@ def test_an_empty_key_is_its_default(tmp_path: Path) -> None:
         ({"gunicorn": {"loglevel": "debug", "limit_request_line": 8190, "proxy_protocol": False}}, {"server": "wsgi"}),
         ({"headers": {"X-Frame-Options": None, "X-A": 'a "b" \\ c;'}}, {"headers": {"X-Frame-Options": "", "X-A": 'a "b" \\ c;'}}),
         ({"aliases": ["www.example.com"]}, {"aliases": ["www.example.com"]}),
+        ({"server": "command", "command": "exec it --fd 3", "module": ...}, {"server": "command", "module": None}),
+        ({"basic_auth": "own.pem"}, {"basic_auth": "{directory}/own.pem"}),
+        ({"extras": ["web"], "groups": ["x"], "requirements": "sub/uv.lock"}, {"extras": ["web"], "groups": ["x"]}),
         ({"packages": ["libpq5", "g++"]}, {"packages": ["libpq5", "g++"]}),
         ({"source": "./x/../hello/"}, {"source": "{directory}/hello"}),
         ({"source": "{directory}/hello"}, {"source": "{directory}/hello"}),

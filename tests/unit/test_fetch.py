@@ -246,3 +246,10 @@ def test_a_subdirectory(repository: Path, place: str) -> None:
     found = fetch({**NOTHING, "source": f"file://{repository}", "subdirectory": "web"}, "", place, no_download)
     assert list_files(found.directory) == ["wsgi.py"]
     assert revision(found.directory).commit == git(repository, "rev-parse", "main")
+
+
+def test_a_project_that_takes_its_version_from_git_gets_the_tags(repository: Path, place: str) -> None:
+    (repository / "pyproject.toml").write_text("[tool.setuptools_scm]", encoding="utf-8")
+    commit(repository, "fourth")
+    fetched = fetch({**NOTHING, "source": f"file://{repository}"}, "", place, no_download)
+    assert git(Path(fetched.directory), "describe", "--tags").startswith("v1.0-2-g")

@@ -9,7 +9,7 @@ from ansible import constants  # type: ignore[attr-defined]
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible_collections.plainstack.web.plugins.action import inspect
-from ansible_collections.plainstack.web.plugins.action.inspect import ActionModule, _lacks, _of_apps
+from ansible_collections.plainstack.web.plugins.action.inspect import ActionModule, _lacks, _needed, _of_apps
 from ansible_collections.plainstack.web.plugins.plugin_utils import run
 from ansible_collections.plainstack.web.plugins.plugin_utils.definition import UnfitDefinitionError
 
@@ -67,9 +67,15 @@ def test_what_a_server_lacks(absent: list[str], lacks_python: bool, packages: li
 
 
 def test_packages_of_apps_are_for_app_servers() -> None:
-    of_host = {"app_packages": ["libpq5", "nginx"]}
-    assert _of_apps(["nginx"], of_host, server=True) == ["nginx", "libpq5"]
+    of_host = {"app_packages": ["libpq5", "nginx"], "build_packages": ["gcc", "libpq5"]}
+    assert _of_apps(["nginx"], of_host, server=True) == ["nginx", "libpq5", "gcc"]
     assert _of_apps(["nginx"], of_host, server=False) == ["nginx"]
+
+
+def test_packages_for_building_are_for_servers_that_build() -> None:
+    of_host, absent, kept = {"build_packages": ["gcc", "libpq5"]}, ["nginx", "gcc", "libpq5"], ["nginx", "libpq5"]
+    assert _needed(absent, of_host, kept, {"hello": {"matches": ["1"]}, "other": {"matches": []}}) == absent
+    assert _needed(absent, of_host, kept, {"hello": {"matches": ["1"]}}) == ["nginx", "libpq5"]
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def ask(what: str, *given: Any) -> Any:
 
 def test_the_packages_are_the_roles_own() -> None:
     names = ["python3-venv", "ca-certificates", "nginx", "ssl-cert", "logrotate", "certbot", "nftables"]
-    assert ask("packages", {}, ["python", "nginx", "certbot", "firewall"]) == [names, ["libnginx-mod-http-brotli-filter"]]
+    assert ask("packages", {}, ["python", "nginx", "certbot", "firewall"]) == [names, ["libnginx-mod-http-brotli-filter", "libnginx-mod-http-brotli-static"]]
 
 
 def test_the_options_are_the_roles_own() -> None:

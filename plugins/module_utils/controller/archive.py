@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import io
 import os
+import re
 import stat
 import subprocess
 import tarfile
@@ -163,6 +164,15 @@ def revision(source: str) -> Revision:
     if commit is None:
         return Revision("", False)
     return Revision(commit.strip(), bool(_git(source, "status", "--porcelain", "--", ".")))
+
+
+def version(source: str) -> str:
+    """The version that git's tags give the source, as PEP 440 has it; empty where there is no tag with a version."""
+    described = _git(source, "describe", "--tags", "--long", "--match=[0-9]*", "--match=v[0-9]*")
+    found = re.fullmatch(r"v?([0-9]+(?:\.[0-9]+)*(?:(?:a|b|rc)[0-9]+)?)-([0-9]+)-(g[0-9a-f]+)", (described or "").strip())
+    if not found:
+        return ""
+    return found[1] if found[2] == "0" else f"{found[1]}.post{found[2]}+{found[3]}"
 
 
 def _entry(source: str, name: str) -> tarfile.TarInfo:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.plainstack.web.plugins.module_utils import exported
 from ansible_collections.plainstack.web.plugins.module_utils.controller.archive import OF_A_HOOK, ArchiveError, build
 from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
@@ -59,16 +60,26 @@ def _forget(name: str, keep: str) -> None:
 
 
 def build_here(app: Mapping[str, Any]) -> Tree:
-    """The source of an app with what its `local_build` makes of it.
+    """The source of an app with what its `local_build` makes of it, and with its lock file exported where uv does not read that.
 
-    :param app: with `name`, `source`, `include` and perhaps `local_build`.
-    :raises ArchiveError: when the command fails.
+    :param app: with `name`, `source`, `include` and perhaps `local_build`, `requirements`, `extras` and `groups`.
+    :raises ArchiveError: when a command fails, or is not there.
     """
-    source, include, command = app["source"], app["include"], app.get("local_build", "")
-    if not command:
+    source, include = app["source"], app["include"]
+    requirements = app.get("requirements") or ""
+    export = exported.command(requirements, app.get("extras", []), app.get("groups", []))
+    commands = {key: command for key, command in (("local_build", app.get("local_build", "")), ("requirements", export)) if command}
+    if not commands:
         return Tree(source, include)
+    if export and not shutil.which(tool := export.split(" && ")[1].split()[0]):
+        raise ArchiveError(
+            f"app '{app['name']}': {requirements} is {tool}'s, which is not installed on this machine; nothing was touched.\n"
+            "Where it is set: 'requirements' of the app in the inventory, or the files in its source.\n"
+            f"Next: {exported.TOOLS[os.path.basename(requirements)]}; or set 'requirements' to a lock file that uv reads."
+        )
     packed = io.BytesIO()
-    inputs = hashlib.sha256(f"{build(source, packed, include)}\0{command}".encode()).hexdigest()
+    digest = build(source, packed, include)
+    inputs = hashlib.sha256("\0".join([digest, *commands.values()]).encode()).hexdigest()
     target = os.path.join(cache(), f"{app['name']}.{inputs[:32]}")
     if os.path.isdir(target):
         os.utime(target)
@@ -79,12 +90,12 @@ def build_here(app: Mapping[str, Any]) -> Tree:
         packed.seek(0)
         with tarfile.open(fileobj=packed) as tar:
             tar.extractall(place, filter="data")
-        try:
-            _run(command, place)
-        except ArchiveError as error:
-            raise ArchiveError(
-                f"app '{app['name']}': 'local_build' was run, and {error}\nWhere it is set: 'local_build' of the app in the inventory."
-            ) from None
+        for key, command in commands.items():
+            try:
+                _run(command, place)
+            except ArchiveError as error:
+                what = "'local_build' was run" if key == "local_build" else f"{requirements} was exported with '{command}'"
+                raise ArchiveError(f"app '{app['name']}': {what}, and {error}\nWhere it is set: '{key}' of the app in the inventory.") from None
         os.chmod(place, 0o700)
         os.utime(place)
         os.rename(place, target)

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.plainstack.web.plugins.module_utils import exported
 from ansible_collections.plainstack.web.plugins.module_utils.controller import fetch, requirements
 from ansible_collections.plainstack.web.plugins.module_utils.controller.archive import RESERVED
 from ansible_collections.plainstack.web.plugins.module_utils.environment import NOT_TEXT, VARIABLE, code_point, refused, too_much
@@ -27,6 +28,7 @@ NAME = re.compile(r"[a-z][a-z0-9-]{0,29}[a-z0-9]")
 MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*((\.[A-Za-z_]\w*)*|\(.*\))", re.ASCII)
 PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 SETTING = re.compile(r"[a-z][a-z0-9_]*")
+CODE = re.compile(r"403|404|413|429|500|502|503|504")
 HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,99}")
 # nginx would read a dollar as the begin of a variable
 HEADER_VALUE = re.compile(r"[ -#%-~]{1,4000}")
@@ -65,6 +67,8 @@ OWN_SETTINGS = {
         "",
     ),
 }
+# Keys that nothing but Gunicorn takes
+OF_GUNICORN = ("gunicorn", "gunicorn_config", "workers", "threads", "max_requests", "preload", "strip_path")
 REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+-]{0,199}")
 CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}")
 VERSIONS = r" ?(==|>=|<=|~=|!=|<|>) ?[A-Za-z0-9.+*!_-]+"
@@ -97,7 +101,8 @@ MOUNT = re.compile(rf"/|{URL_PREFIX.pattern}")
 PYTHON = re.compile(r"3\.([0-9]{1,2})(\.[0-9]{1,2})?")
 SYSTEM_PYTHON = re.compile(f"system|{PYTHON.pattern}")
 OLDEST_PYTHON = 10
-LOCKS = ("uv.lock", "pylock.toml", "requirements.txt", "pyproject.toml")
+LOCKS = ("uv.lock", "pylock.toml", *exported.TOOLS, "requirements.txt", "pyproject.toml")
+DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 # Of a process and of a timer
 RUNS: dict[str, dict[str, Any]] = {
@@ -158,17 +163,25 @@ SPEC: dict[str, dict[str, Any]] = {
     },
     "module": {
         "type": "str",
-        "required": True,
+        "default": None,
         "pattern": MODULE,
-        "description": "What Gunicorn imports, as `package.module:object`, or the call of a factory: `shop:create_app()`, also with arguments that are "
-        "plain values. What lies in `src` is found with `env: {PYTHONPATH: src}`, or once the project is installed.",
+        "description": "What Gunicorn imports, needed with every `server` but `command`, as `package.module:object`, or the call of a factory: "
+        "`shop:create_app()`, also with arguments that are plain values. What lies in `src` is found with `env: {PYTHONPATH: src}`, or once the project is "
+        "installed.",
     },
     "server": {
         "type": "str",
         "default": "wsgi",
-        "choices": ["wsgi", "asgi"],
-        "description": "`wsgi` for Flask, Django and the like, on Gunicorn's threads; `asgi` for FastAPI, Starlette, Quart or Django's `asgi.py`, with "
-        "WebSockets, on `uvicorn-worker` where the app installs it, and else on Gunicorn's own worker, which Gunicorn has from 25.0 on.",
+        "choices": ["wsgi", "gevent", "asgi", "command"],
+        "description": "`wsgi` for Flask, Django and the like, on Gunicorn's threads, or with `gevent` on its greenlets; `asgi` for FastAPI, Starlette, Quart "
+        "or Django's `asgi.py`, with WebSockets, on `uvicorn-worker` where the app installs it, and else on Gunicorn's own worker, which Gunicorn has from "
+        "25.0 on; `command` for another server.",
+    },
+    "command": {
+        "type": "str",
+        "default": "",
+        "description": "With `server: command`: what serves, for bash, in the release's directory, environment and sandbox. It gets the socket to listen on "
+        "as file descriptor 3, as systemd passes one: `hypercorn --bind fd://3 shop:app`.",
     },
     "gunicorn": {
         "type": "dict",
@@ -178,6 +191,12 @@ SPEC: dict[str, dict[str, Any]] = {
         "description": "More of Gunicorn's settings, by their names in its configuration file, such as `loglevel` or `worker_connections`. "
         "Those that have a key here, and those that the switch depends on, are refused.",
     },
+    "gunicorn_config": {
+        "type": "str",
+        "default": None,
+        "description": "Gunicorn's configuration file in the source, such as `gunicorn.conf.py`, hooks included; with settings that `gunicorn` would not take, "
+        "the release does not start. `gunicorn` comes after it.",
+    },
     "packages": {
         "type": "list",
         "elements": "str",
@@ -185,6 +204,13 @@ SPEC: dict[str, dict[str, Any]] = {
         "pattern": PACKAGE,
         "description": "Debian packages that the app needs when it is built or runs, such as `[libpq5, ffmpeg]`. They are installed with apt before a "
         "release is built, and never removed.",
+    },
+    "build_packages": {
+        "type": "list",
+        "elements": "str",
+        "default": [],
+        "pattern": PACKAGE,
+        "description": "The same for what only building needs, such as `[gcc, libpq-dev]`. A server that gets no new release does not get them.",
     },
     "domains": {
         "type": "list",
@@ -221,6 +247,20 @@ SPEC: dict[str, dict[str, Any]] = {
         "default": [],
         "description": "Networks whose visitors alone see the site, such as `[192.0.2.0/24, 2001:db8::/32]`; others get 403. Health checks and ACME go on.",
     },
+    "basic_auth": {
+        "type": "path",
+        "default": None,
+        "description": "Names and passwords that visitors are asked for: a file on the controller as `htpasswd -5` or `htpasswd -B` makes it, relative to the "
+        "inventory's directory; may be encrypted with Ansible Vault. Health checks and ACME go on.",
+    },
+    "error_pages": {
+        "type": "dict",
+        "default": {},
+        "keys": CODE,
+        "values": ["str"],
+        "description": "Your own pages for 403, 404, 413, 429, 500, 502, 503 and 504: `{502: errors/down.html}`, files on the controller, relative to the "
+        "inventory's directory, each with all that it needs in it. With one for 403, 404 or 500 they take the place of the app's own pages, too.",
+    },
     "rate_limit": {
         "type": "int",
         "default": None,
@@ -239,6 +279,12 @@ SPEC: dict[str, dict[str, Any]] = {
         "pattern": MOUNT,
         "description": "URL path below which the app answers, such as `/api`, where another app has the rest of its `domains`. The app sees the whole path.",
     },
+    "strip_path": {
+        "type": "bool",
+        "default": False,
+        "description": "Whether the app sees its URLs without `path`, which it is told as `SCRIPT_NAME` or `root_path`: for an app that knows nothing of it; "
+        "`url_for` then has it.",
+    },
     "python": {
         "type": "str",
         "default": "system",
@@ -248,8 +294,28 @@ SPEC: dict[str, dict[str, Any]] = {
     "requirements": {
         "type": "str",
         "default": None,
-        "description": "Lock file in the source: `uv.lock`, `pylock.toml`, or a requirements file with hashes. "
-        "Default: the first that exists of `uv.lock`, `pylock.toml`, `requirements.txt`, `pyproject.toml`.",
+        "description": "Lock file in the source. Default: the first that exists of `uv.lock`, `pylock.toml`, `poetry.lock`, `Pipfile.lock`, "
+        "`requirements.txt`, `pyproject.toml`. Those of Poetry and Pipenv are exported on the controller, by Poetry and Pipenv.",
+    },
+    "extras": {
+        "type": "list",
+        "elements": "str",
+        "default": [],
+        "pattern": DISTRIBUTION,
+        "description": "Extras of the project that are installed, too, where `requirements` has some: not with a requirements file.",
+    },
+    "groups": {
+        "type": "list",
+        "elements": "str",
+        "default": [],
+        "pattern": DISTRIBUTION,
+        "description": "Dependency groups that are installed, too, such as `[production]`; of a `Pipfile.lock` its categories.",
+    },
+    "member": {
+        "type": "str",
+        "default": "",
+        "pattern": DISTRIBUTION,
+        "description": "Project of a uv workspace that is the app, where its `uv.lock` is for several.",
     },
     "build": {
         "type": "str",
@@ -392,7 +458,8 @@ SPEC: dict[str, dict[str, Any]] = {
     "preload": {
         "type": "bool",
         "default": True,
-        "description": "Import the app once, before the workers are forked: less memory. Off for an app that cannot be forked after its import.",
+        "description": "Import the app once, before the workers are forked: less memory. Off for an app that cannot be forked after its import, and always "
+        "with `gevent`.",
     },
     "body_size": {
         "type": "str",
@@ -506,7 +573,7 @@ TYPES: dict[str, Any] = {
     "list": (list, tuple),
     "dict": (Mapping,),
 }
-COMMANDS = ("nginx", "local_build", "server_build", "migrate", "after_live", "command")
+COMMANDS = ("command", "nginx", "local_build", "server_build", "migrate", "after_live", "command")
 PRIVATE = ("env", "secrets")  # keys whose values no message has
 WORDS = {"str": "text", "path": "a path", "int": "a whole number", "bool": "true or false", "list": "a list", "dict": "a mapping"}
 
@@ -653,8 +720,22 @@ def _plain_arguments(module: str) -> bool:
 
 def _check_server(app: Mapping[str, Any], where: str) -> list[str]:
     """What is wrong with how the app is served."""
-    problems = []
-    if not _plain_arguments(app["module"]):
+    own, problems = app["server"] == "command", []
+    if own != bool(app["command"]):
+        problems.append(f"{where}: 'command' is missing, which 'server: command' runs." if own else f"{where}: 'command' needs 'server: command'.")
+    if own == bool(app["module"]):
+        problems.append(f"{where}: 'module' is missing." if not own else f"{where}: 'module' is for Gunicorn; with 'server: command' remove it.")
+    if own:
+        for key in OF_GUNICORN:
+            if app[key] != SPEC[key]["default"]:
+                problems.append(f"{where}: '{key}' is for Gunicorn, and 'command' starts another server; give it to that one, and remove '{key}'.")
+    if app["strip_path"] and app["path"] == "/":
+        problems.append(f"{where}: 'strip_path' needs a 'path'; remove it.")
+    if app["server"] == "gevent" and app["threads"] != SPEC["threads"]["default"]:
+        problems.append(f"{where}: 'threads' are not gevent's; set 'gunicorn: {{worker_connections: ...}}', and remove 'threads'.")
+    if app["gunicorn_config"] and not _inside(posixpath.normpath(app["gunicorn_config"])):
+        problems.append(f"{where}: '{app['gunicorn_config']}' in 'gunicorn_config' must be a file in the source.")
+    if app["module"] and not _plain_arguments(app["module"]):
         problems.append(f"{where}: 'module' is '{app['module']}'; the arguments of a factory must be plain values, such as 'shop:create_app(\"production\")'.")
     for name in app["gunicorn"]:
         if not isinstance(name, str) or not SETTING.fullmatch(name):
@@ -662,9 +743,12 @@ def _check_server(app: Mapping[str, Any], where: str) -> list[str]:
         elif name in OWN_SETTINGS:
             instead = f"use '{OWN_SETTINGS[name]}' of the app instead" if OWN_SETTINGS[name] else "releases and the switch between them depend on it"
             problems.append(f"{where}: '{name}' in 'gunicorn' cannot be set; {instead}.")
-    for name in app["packages"]:
-        if not PACKAGE.fullmatch(name):
-            problems.append(f"{where}: '{name}' in 'packages' is no name of a Debian package, such as libpq5.")
+    for key in ("packages", "build_packages"):
+        wrong = [name for name in app[key] if not PACKAGE.fullmatch(name)]
+        problems += [f"{where}: '{name}' in '{key}' is no name of a Debian package, such as libpq5." for name in wrong]
+    for key in ("extras", "groups", "member"):
+        wrong = [name for name in ([app[key]] if key == "member" else app[key]) if name and not DISTRIBUTION.fullmatch(name)]
+        problems += [f"{where}: '{name}' in '{key}' is no name, such as production." for name in wrong]
     return problems
 
 
@@ -690,7 +774,10 @@ def _check_site(app: Mapping[str, Any], where: str) -> list[str]:
             ipaddress.ip_network(network)
         except ValueError as error:
             problems.append(f"{where}: '{network}' in 'allow' is no network such as 192.0.2.0/24: {error}.")
-    for key in ("aliases", "headers", "redirects", "allow", "nginx"):
+    for code in app["error_pages"]:
+        if not CODE.fullmatch(str(code)):
+            problems.append(f"{where}: '{code}' in 'error_pages' must be 403, 404, 413, 429, 500, 502, 503 or 504.")
+    for key in ("aliases", "headers", "redirects", "allow", "basic_auth", "error_pages", "nginx"):
         if app["path"] != "/" and app[key]:
             problems.append(f"{where}: an app with a 'path' has '{key}' of the app that has the rest of its domains; remove it.")
     return problems
@@ -752,7 +839,8 @@ def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
         ("path", "must be / or a path below which the app answers, such as /api"),
     )
     for key, rule in rules:
-        if not SPEC[key]["pattern"].fullmatch(app[key]) or (key in ("health_path", "path") and len(app[key]) > LONGEST_PATH):
+        unset = key == "module" and not app[key]
+        if (not unset and not SPEC[key]["pattern"].fullmatch(app[key])) or (key in ("health_path", "path") and len(app[key]) > LONGEST_PATH):
             problems.append(f"{where}: '{key}' is '{app[key]}'; it {rule}.")
     for key, choices in ((key, rule["choices"]) for key, rule in SPEC.items() if "choices" in rule):
         if app[key] not in choices:
@@ -819,9 +907,11 @@ def check(app: Mapping[str, Any], where: str) -> list[str]:
 
 def _check_files(app: Mapping[str, Any], where: str) -> list[str]:
     problems = []
-    for key in ("certificate", "certificate_key"):
+    for key in ("certificate", "certificate_key", "basic_auth"):
         if app[key] and not os.path.isfile(app[key]):
-            problems.append(f"{where}: the {key} '{app[key]}' is not a file on this machine.")
+            problems.append(f"{where}: '{app[key]}' in '{key}' is not a file on this machine.")
+    wrong = [page for page in app["error_pages"].values() if not os.path.isfile(page)]
+    problems += [f"{where}: '{page}' in 'error_pages' is not a file on this machine." for page in wrong]
     return problems + (_check_directory(app, where) if fetch.kind(app) == "directory" else [])
 
 
@@ -833,12 +923,19 @@ def _check_directory(app: Mapping[str, Any], where: str) -> list[str]:
         return [f"{where}: the source '{source}' is empty."]
     problems = []
     if app["requirements"]:
+        kind = os.path.basename(app["requirements"])
+        given = [key for key in ("extras", "groups", "member") if app[key]]
+        for key in given:
+            if not kind.endswith((".lock", ".toml")) or (key == "member" and kind != "uv.lock") or (key == "extras" and kind == "Pipfile.lock"):
+                problems.append(f"{where}: '{key}' says nothing about {app['requirements']}; remove it, or set 'requirements' to another file.")
         if not os.path.isfile(os.path.join(source, app["requirements"])):
             problems.append(f"{where}: the requirements '{app['requirements']}' are not a file in {source}.")
         else:
             problems += [f"{where}: {problem}" for problem in requirements.problems(source, app["requirements"])]
     elif not any(os.path.isfile(os.path.join(source, lock)) for lock in LOCKS):
         problems.append(f"{where}: {source} has no {', '.join(LOCKS[:-1])} or {LOCKS[-1]}; add one, or set 'requirements'.")
+    if app["gunicorn_config"] and not app["local_build"] and not os.path.isfile(os.path.join(source, app["gunicorn_config"])):
+        problems.append(f"{where}: '{app['gunicorn_config']}' in 'gunicorn_config' is not a file in {source}.")
     for directory in app["static"].values() if not app["local_build"] and not app["server_build"] else ():
         if not os.path.isdir(os.path.join(source, directory)):
             problems.append(f"{where}: '{directory}' in 'static' is not a directory in {source}.")
@@ -859,9 +956,14 @@ def with_defaults(app: Mapping[str, Any]) -> dict[str, Any]:
 def _complete(app: Mapping[str, Any], directory: str) -> dict[str, Any]:
     """The app with every default filled in and paths made absolute."""
     whole = with_defaults(app)
-    for key in ("source", "certificate", "certificate_key"):
+
+    def found(path: str) -> str:
+        return os.path.normpath(os.path.join(directory, os.path.expanduser(path)))
+
+    for key in ("source", "certificate", "certificate_key", "basic_auth"):
         if whole[key] and not fetch.REPOSITORY.fullmatch(whole[key]):
-            whole[key] = os.path.normpath(os.path.join(directory, os.path.expanduser(whole[key])))
+            whole[key] = found(whole[key])
+    whole["error_pages"] = {str(code): found(page) for code, page in whole["error_pages"].items()}
     whole["static"] = {prefix: posixpath.normpath(str(folder)) for prefix, folder in whole["static"].items()}
     whole["headers"] = {name: value or "" for name, value in whole["headers"].items()}
     whole["include"] = list(dict.fromkeys(map(posixpath.normpath, whole["include"])))

@@ -5,6 +5,7 @@ Each becomes a directory for the time of a run, so that all that follows is the 
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import os
@@ -26,6 +27,9 @@ ARCHIVE = re.compile(r".+\.(?:tar|tar\.gz|tgz|tar\.xz|tar\.bz2|zip)")
 URL = re.compile(r"https?://\S+")
 COMMIT = re.compile(r"[0-9a-f]{7,64}")
 NO_SUCH_REF = re.compile(r"couldn't find remote ref|not our ref|no such remote ref", re.IGNORECASE)
+
+# Those whose version comes from git's tags
+TAKES_VERSION = re.compile(r"setuptools[-_]scm|hatch-vcs")
 
 Download = Callable[[str], IO[bytes]]
 
@@ -106,8 +110,17 @@ def _checkout(url: str, ref: str, target: str) -> None:
         except FetchError:
             raise _no_such(url, ref) from None
     _git(url, *inside, "checkout", "--quiet", "--detach", commit)
+    if TAKES_VERSION.search(_text(f"{target}/pyproject.toml")):
+        with contextlib.suppress(FetchError):  # the whole history was fetched already
+            _git(url, *inside, "fetch", "--quiet", "--unshallow", "--filter=tree:0", "--tags", "origin")
     if os.path.exists(f"{target}/.gitmodules"):
         _git(url, *inside, "submodule", "--quiet", "update", "--init", "--recursive")
+
+
+def _text(path: str) -> str:
+    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as stream:
+        return stream.read()
+    return ""
 
 
 def _check_sum(path: str, wanted: str) -> None:
@@ -146,7 +159,7 @@ def fetch(app: Mapping[str, Any], ref: str, place: str, download: Download) -> F
     if kind(app) == "package":
         os.mkdir(target)
         with open(f"{target}/requirements.txt", "w", encoding="utf-8") as stream:
-            stream.write(f"{app['package']}\ngunicorn\n")
+            stream.write(f"{app['package']}\n{'' if app.get('server') == 'command' else 'gunicorn'}\n")
         return Fetched(target, app["package"])
     if kind(app) == "repository":
         _checkout(source, ref, target)

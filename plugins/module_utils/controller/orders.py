@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import OWN_SETTINGS
 from ansible_collections.plainstack.web.plugins.module_utils.controller.wiring import release_config
 from ansible_collections.plainstack.web.plugins.module_utils.environment import render
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
@@ -67,15 +68,19 @@ def as_deployed(app: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str
 
 def unit_variables(app: Mapping[str, Any], identifier: str) -> dict[str, Any]:
     """What the templates of the units and of Gunicorn's settings take."""
-    keys = ("module", "server", "threads", "timeout", "max_requests", "preload", "memory_max", "cpu_max", "tasks_max", "open_files", "tmp_max", "start_timeout")
+    served = ("module", "server", "gunicorn_config", "threads", "timeout", "max_requests", "preload", "start_timeout")
+    keys = (*served, "memory_max", "cpu_max", "tasks_max", "open_files", "tmp_max")
     return {
         "gunicorn_app": app["name"],
         "gunicorn_release": identifier,
         "gunicorn_workers": app["workers"] or 0,
         "gunicorn_socket_group": "www-data",
+        "gunicorn_command": _word(app["command"]) if app["server"] == "command" else "",
+        "gunicorn_reserved": OWN_SETTINGS,
+        "gunicorn_prefix": app["path"] if app["strip_path"] else "",
         # As Python writes them, which is how Gunicorn reads them
         "gunicorn_settings": {name: repr(value) for name, value in app["gunicorn"].items()},
-        **{f"gunicorn_{key}": app[key] for key in keys},
+        **{f"gunicorn_{key.removeprefix('gunicorn_')}": app[key] for key in keys},
     }
 
 

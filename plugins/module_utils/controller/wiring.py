@@ -18,9 +18,16 @@ class WiringError(ValueError):
 OF_THE_RELEASE = (
     "module",
     "server",
+    "command",
     "gunicorn",
+    "gunicorn_config",
+    "path",
+    "strip_path",
     "python",
     "requirements",
+    "extras",
+    "groups",
+    "member",
     "server_build",
     "static",
     "shared",
@@ -51,7 +58,7 @@ def release_config(app: Mapping[str, Any], version: str) -> dict[str, Any]:
 
 
 # What nginx does with a site where visitors come in
-OF_THE_EDGE = ("headers", "redirects", "allow", "nginx")
+OF_THE_EDGE = ("headers", "redirects", "allow", "basic_auth", "nginx")
 
 
 def _certificate(app: Mapping[str, Any], follows: bool) -> dict[str, Any]:
@@ -88,7 +95,8 @@ def _sites(apps: Sequence[Mapping[str, Any]], follows: bool, servers: Sequence[s
         if app["path"] == "/":
             below = [other for other in apps if other["path"] != "/" and set(other["domains"]) == set(app["domains"])]
             names = {"domains": [*app["domains"], *app["aliases"]], "aliases": dict.fromkeys(app["aliases"], app["domains"][0])}
-            site = {**_backend(app, servers), **names, **{key: app[key] for key in OF_THE_EDGE}, **_certificate(app, follows)}
+            of_the_site = {key: app[key] for key in (*OF_THE_EDGE, "error_pages", "health_path")}
+            site = {**_backend(app, servers), **names, **of_the_site, **_certificate(app, follows)}
             found.append({**site, "below": [_backend(other, servers) for other in below]})
     return found
 
@@ -183,6 +191,7 @@ def of_host(host: str, apps: Sequence[Mapping[str, Any]], names: Sequence[str], 
     return {
         "names": list(names),
         "app_packages": sorted({package for app in apps for package in app["packages"]}),
+        "build_packages": sorted({package for app in apps for package in app["build_packages"] if app["name"] in names and plan["event"] != "rollback"}),
         "python_versions": sorted({app["python"] for app in apps} - {"system"}),
         "sites": sites(apps, issuer["issuer"] != host),
         "certificates": certificates([app for app in apps if app["name"] in names]) if edge else [],

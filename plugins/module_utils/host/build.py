@@ -7,6 +7,7 @@ import errno
 import gzip
 import hashlib
 import os
+import posixpath
 import re
 import shlex
 import shutil
@@ -17,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.plainstack.web.plugins.module_utils import exported
 from ansible_collections.plainstack.web.plugins.module_utils.entries import escapes, fingerprint
 from ansible_collections.plainstack.web.plugins.module_utils.host import causes, sandbox, shared
 from ansible_collections.plainstack.web.plugins.module_utils.host import seal as sealing
@@ -124,7 +126,8 @@ def unpack(archive: str, target: str, digest: str) -> None:
 def lock_kind(name: str, text: str) -> tuple[str, bool]:
     """How uv reads a requirements file, and whether what it installs is reproducible.
 
-    :returns: (`project`, `pylock`, `requirements` or `source`, whether it pins hashes).
+    :returns: (`project`, `pylock`, `requirements`, `source` of a project that is installed itself, or `dependencies` of one that is not; whether it
+        pins hashes).
     """
     base = os.path.basename(name)
     if base == "uv.lock":
@@ -132,7 +135,7 @@ def lock_kind(name: str, text: str) -> tuple[str, bool]:
     if re.fullmatch(r"pylock(\.[^.]+)?\.toml", base):
         return "pylock", True
     if base == "pyproject.toml":
-        return "source", False
+        return ("source" if re.search(r"^\s*\[build-system\]", text, re.MULTILINE) else "dependencies"), False
     return "requirements", "--hash=" in text
 
 
@@ -143,15 +146,22 @@ def commands(plan: Plan, kind: str, hashed: bool) -> list[list[str]]:
     managed = "--no-managed-python" if plan.python == "system" else "--managed-python"
     venv = [plan.uv, "venv", "--quiet", "--no-config", managed, "--no-python-downloads", "--python", interpreter, f"{release}/.venv"]
     wheels = ["--no-build"] if plan.build == "wheels" else []
+    chosen = [word for key in ("extra", "group") for name in plan.config.get(f"{key}s", []) for word in (f"--{key}", name)]
     if kind == "project":
         directory = os.path.dirname(os.path.join(release, plan.requirements))
         # With the project's own [tool.uv], which the lock was made with; but never with another interpreter
         python = ["--python", f"{release}/.venv/bin/python", "--no-python-downloads"]
-        return [venv, [plan.uv, "sync", "--quiet", "--locked", "--no-dev", "--no-editable", *wheels, *python, "--directory", directory]]
+        member = ["--package", plan.config["member"]] if plan.config.get("member") else []
+        return [venv, [plan.uv, "sync", "--quiet", "--locked", "--no-dev", "--no-editable", *wheels, *python, "--directory", directory, *member, *chosen]]
     pip = [plan.uv, "pip", "sync" if hashed else "install", "--quiet", "--no-config", *wheels, "--python", f"{release}/.venv/bin/python"]
-    if kind == "source":
-        return [venv, [*pip, "--requirements", plan.requirements]]
-    return [venv, [*pip, *(["--require-hashes"] if hashed and kind == "requirements" else []), *(["--requirements"] if not hashed else []), plan.requirements]]
+    path = exported.path(plan.requirements)
+    if kind in ("source", "dependencies"):
+        chosen = [f"{plan.requirements}:{word}" if option == "--group" else word for option, word in zip(["", *chosen], chosen, strict=False)]
+        own = [[*pip, "--no-deps", f"{release}/{os.path.dirname(plan.requirements)}"]] if kind == "source" and plan.build != "wheels" else []
+        return [venv, [*pip, "--requirements", plan.requirements, *chosen], *own]
+    if kind == "pylock":
+        return [venv, [*pip, *chosen, path]]
+    return [venv, [*pip, *(["--require-hashes"] if hashed else ["--requirements"]), path]]
 
 
 def compiling(release: str) -> list[list[str]]:
@@ -161,6 +171,16 @@ def compiling(release: str) -> list[list[str]]:
     """
     compileall = f"xargs -0 -r -n 200 -P {os.cpu_count() or 1} {shlex.quote(f'{release}/.venv/bin/python')} -I -S -m compileall -q"
     return [["/bin/sh", "-c", f"find {shlex.quote(release)} -name '*.py' -type f -print0 | {compileall} >/dev/null 2>&1 || :"]]
+
+
+def _version(plan: Plan) -> dict[str, str]:
+    """The version of a project that takes it from git, which is not there: for setuptools-scm and hatch-vcs, and for that project alone."""
+    directory = os.path.dirname(plan.requirements)
+    text = sealing.read(plan.app.release(plan.identifier), posixpath.join(directory, "pyproject.toml"))
+    name = re.search(r"""^\s*name\s*=\s*["']([A-Za-z0-9._-]+)["']""", text, re.MULTILINE)
+    if not name or not plan.story.get("version"):
+        return {}
+    return {f"SETUPTOOLS_SCM_PRETEND_VERSION_FOR_{re.sub('[-_.]+', '_', name[1]).upper()}": str(plan.story["version"])}
 
 
 def _environment(plan: Plan) -> dict[str, str]:
@@ -175,6 +195,7 @@ def _environment(plan: Plan) -> dict[str, str]:
         "UV_SYSTEM_CERTS": "1",
         "UV_PROJECT_ENVIRONMENT": f"{release}/.venv",
         "UV_PYTHON_INSTALL_DIR": "/opt/plainstack/python",
+        **_version(plan),
         **plan.build_environment,
     }
 
@@ -242,6 +263,8 @@ def packages(paths: Iterable[str]) -> dict[str, str]:
 
 def _check_gunicorn(plan: Plan, found: Mapping[str, str]) -> list[str]:
     """Warnings; a Gunicorn that is too old is refused."""
+    if plan.config.get("server") == "command":
+        return []
     version = found.get("gunicorn", "")
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
     if numbers < OLDEST_GUNICORN:
@@ -260,7 +283,7 @@ def _check_gunicorn(plan: Plan, found: Mapping[str, str]) -> list[str]:
 
 def _check_module(plan: Plan, paths: Iterable[str]) -> list[str]:
     """A warning where nothing of the release can be what Gunicorn imports: a project with a src directory that was not installed."""
-    top = str(plan.config.get("module", "")).partition(":")[0].partition(".")[0]
+    top = str(plan.config.get("module") or "").partition(":")[0].partition(".")[0]
     own = re.compile(rf"(\.venv/lib/python[\d.]+/site-packages/)?{re.escape(top)}(\.py|\..*\.so)?")
     leads_elsewhere = re.compile(r"\.venv/lib/python[\d.]+/site-packages/(?!_virtualenv|distutils-precedence)[^/]+\.pth")
     paths = list(paths)
@@ -274,6 +297,19 @@ def _check_module(plan: Plan, paths: Iterable[str]) -> list[str]:
     ]
 
 
+def _link_instance(plan: Plan) -> None:
+    """Flask looks for the instance folder of an app that is installed, as that of a project in src/ is, below the environment."""
+    places = f"{plan.app.release(plan.identifier)}/.venv/var"
+    if os.path.islink(places):  # a package's own
+        return
+    os.makedirs(places, exist_ok=True)
+    parts = str(plan.config.get("module") or "").partition(":")[0].split(".")
+    for depth in range(len(parts)):
+        link = f"{places}/{'.'.join(parts[: depth + 1])}-instance"
+        if not os.path.lexists(link):
+            os.symlink(f"{plan.app.shared}/instance", link)
+
+
 def _link_shared(plan: Plan, uid: int, gid: int) -> list[str]:
     """Link what survives releases; warnings for the operator."""
     app = plan.app
@@ -281,6 +317,8 @@ def _link_shared(plan: Plan, uid: int, gid: int) -> list[str]:
         empty = shared.link(app.release(plan.identifier), app.shared, plan.shared, uid, gid)
     except shared.SharedError as error:
         raise BuildError(f"{app.name}: {error}") from None
+    if "instance" in plan.shared:
+        _link_instance(plan)
     before = app.story(app.live_id()).get("config", {}).get("shared", [])
     warning = shared.left_behind(app.shared, before, plan.shared, empty)
     return [f"{app.name}: {warning}"] if warning else []
@@ -309,10 +347,10 @@ def _make(plan: Plan, archive: str, owners: sealing.Owners, before: str) -> tupl
     app, release = plan.app, plan.app.release(plan.identifier)
     make_directory(release, 0o700)
     unpack(archive, release, plan.digest)
-    path = os.path.join(release, plan.requirements)
-    if not os.path.isfile(path):
+    path = exported.path(plan.requirements)
+    if not os.path.isfile(os.path.join(release, path)):
         raise BuildError(f"{app.name}: {plan.requirements} is not in the archive; is the file ignored by git?")
-    kind, hashed = lock_kind(plan.requirements, sealing.read(release, plan.requirements, 1 << 26))
+    kind, hashed = lock_kind(plan.requirements, sealing.read(release, path, 1 << 26))
     sealing.give(release, owners, calendar.timegm(time.strptime(plan.identifier[:15], "%Y%m%dT%H%M%S")))
     _run(plan, commands(plan, kind, hashed))
     if plan.server_build:

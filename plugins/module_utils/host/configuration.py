@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import grp
 import hashlib
 import json
 import os
@@ -33,13 +34,18 @@ def run(command: Sequence[str]) -> tuple[int, str]:
     return done.returncode, plain((done.stdout + done.stderr).strip())
 
 
+def _group(file: File) -> int:
+    """Id of the group that may read a file."""
+    return grp.getgrnam(file.get("group", "root")).gr_gid
+
+
 def differs(file: File) -> bool:
     """Whether a file is not yet as wanted."""
     try:
         status = os.stat(file["dest"])
     except FileNotFoundError:
         return True
-    return (status.st_mode & 0o7777, status.st_uid, status.st_gid) != (int(file["mode"], 8), 0, 0) or read(file["dest"]) != file["content"]
+    return (status.st_mode & 0o7777, status.st_uid, status.st_gid) != (int(file["mode"], 8), 0, _group(file)) or read(file["dest"]) != file["content"]
 
 
 def _lines(path: str) -> tuple[str, str]:
@@ -50,7 +56,11 @@ def _lines(path: str) -> tuple[str, str]:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError:
         return "", ""
-    return f"{status.st_mode & 0o7777:o} {status.st_uid} {status.st_gid}", f"{found}  {path}"
+    try:
+        group = grp.getgrgid(status.st_gid).gr_name
+    except KeyError:  # as stat(1) has it
+        group = "UNKNOWN"
+    return f"{status.st_mode & 0o7777:o} {status.st_uid} {group}", f"{found}  {path}"
 
 
 def seen(stamp: str) -> list[str]:
@@ -92,7 +102,7 @@ def _write(name: str, changed: Sequence[File], commands: Sequence[Sequence[str]]
         for file in changed:
             if not os.path.isdir(os.path.dirname(file["dest"])):
                 make_directory(os.path.dirname(file["dest"]))
-            write(file["dest"], file["content"], int(file["mode"], 8))
+            write(file["dest"], file["content"], int(file["mode"], 8), gid=_group(file))
         for command in commands:
             code, said = run(command)
             if code:
@@ -103,7 +113,7 @@ def _write(name: str, changed: Sequence[File], commands: Sequence[Sequence[str]]
     if failed:
         for path, (content, mode) in before.items():
             if content is not None:
-                write(path, content, mode)
+                write(path, content, mode, gid=next(_group(file) for file in changed if file["dest"] == path))
             elif os.path.exists(path):
                 os.unlink(path)
         state = "what was there before is back and still in use" if before else "an interrupted run left it, and it is not loaded"
@@ -127,7 +137,7 @@ def configure(
 ) -> dict[str, Any]:
     """Bring the files of a service up to date, and have it load them.
 
-    :param files: each with `dest`, `content` and `mode` (text, octal).
+    :param files: each with `dest`, `content`, `mode` (text, octal) and perhaps `group` (its name; root's otherwise).
     :param secret: the same, without a diff.
     :param first: the same for files that are written where they are missing, and left alone otherwise.
     :param validate: commands that accept the whole.
