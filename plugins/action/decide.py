@@ -50,7 +50,9 @@ class ActionModule(ActionBase):
         known = {host: one for host, one in run.of_hosts(plan["servers"]).items() if not one["left_out"]}
         if not known:
             raise decide.DecisionError(f"None of {', '.join(plan['servers'])} can be reached; nothing was touched.")
-        seen = {name: {host: decide.parse(one["seen"][name]) for host, one in known.items()} for name in plan["apps"]}
+        seen = {name: {host: decide.parse(one["seen"][name]) for host, one in known.items() if name in one["seen"]} for name in plan["apps"]}
+        if gone := [name for name in plan["apps"] if not seen[name]]:
+            raise decide.DecisionError(f"None of the servers of {', '.join(gone)} can be reached; nothing was touched.\nNext: -e app=NAME for the others.")
         if plan["event"] == "upgrade":
             decide.upgrade(plan["apps"], seen, bool(plan["balancers"]))
         orders, warnings = [], []
@@ -64,7 +66,7 @@ class ActionModule(ActionBase):
                 warnings += [warning] if (warning := decide.retried(order, seen[name])) else []
             configs = {host: one.stories[order.id]["config"] for host, one in seen[name].items() if order.id in one.stories}
             revision = next((one.stories[order.id]["revision"] for one in seen[name].values() if order.id in one.stories), "")
-            facts = {"first": next(iter(known)), "configs": configs, "revision": revision}
+            facts = {"first": next(iter(seen[name])), "configs": configs, "revision": revision}
             orders.append({**asdict(order), "build": sorted(order.build), "act": sorted(order.act), **facts})
         canaries = summary.canary([*known], plan["canary"])
         run.save(run.DECISION, {"orders": orders, "canaries": canaries, "servers": [*known]})
@@ -102,7 +104,7 @@ class ActionModule(ActionBase):
         known = run.of_hosts(decision["servers"])
         for order in decision["orders"]:
             name = order["name"]
-            met = {host: traffic.Traffic(**one["traffic"][name]) for host, one in known.items()}
+            met = {host: traffic.Traffic(**one["traffic"][name]) for host, one in known.items() if name in one["traffic"]}
             worse = traffic.worse(
                 traffic.together([one for host, one in met.items() if host in canaries]),
                 traffic.together([one for host, one in met.items() if host not in canaries]),
@@ -130,7 +132,7 @@ class ActionModule(ActionBase):
                 raise decide.DecisionError(LOST.format(hosts=", ".join(lost)))
         apps = run.of_host(host)["apps"]
         issuer = plan["issuers"][host]["issuer"]
-        addresses = [plan["addresses"][server] for server in servers]
+        addresses = {app["name"]: [plan["addresses"][server] for server in servers if server in plan["hosts"][app["name"]]] for app in apps}
         waits, probes = {}, []
         for app in apps:
             order = next((one for one in decision["orders"] if one["name"] == app["name"]), None)

@@ -84,9 +84,12 @@ class ActionModule(ActionBase):
         server = host in plan["servers"]
         try:
             apps = definition(self._templar, sources=False, fetched=plan["fetched"])
+            on = {app["name"]: plan["hosts"].get(app["name"], []) for app in apps}
+            apps = [app for app in apps if (host in on[app["name"]] if server else on[app["name"]])]
         except UnfitDefinitionError as error:
             return self._failed(str(error))
-        wiring_of_host = wiring.of_host(host, apps, plan["apps"], plan)
+        names = [name for name in plan["apps"] if any(app["name"] == name for app in apps)]
+        wiring_of_host = wiring.of_host(host, apps, names, plan)
         looks = options(self, variables, {"plainstack": wiring_of_host, **({} if server else {"nginx_sites": wiring_of_host["sites"], "nginx_balancers": []})})
         if wiring_of_host["issuer"] != host or (server and plan["balancers"]):
             looks.pop("certificate", None)
@@ -101,7 +104,7 @@ class ActionModule(ActionBase):
         given = {key: value for key, value in self._task.args.items() if key != "build_environment"}
         arguments = {**given, **self._arguments(plan, apps, server), "acme": bool(wiring_of_host["others"]), "looks": looks}
         arguments["packages"] = wanted + optional
-        result = self._inspect(variables, plan, arguments, host, [*plan["apps"]] if server else [])
+        result = self._inspect(variables, plan, arguments, host, names if server else [])
         if result.get("failed"):
             return result
         group = LEFT_OUT if result.get("left_out") else APP_SERVERS if server else LOAD_BALANCERS

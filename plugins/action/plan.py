@@ -83,6 +83,20 @@ class ActionModule(ActionBase):
             raise PlanError(UNCONFIRMED.format(name=name, why="and was not"))
 
     @staticmethod
+    def _hosts(apps: Sequence[Mapping[str, Any]], servers: Sequence[str], groups: Mapping[str, Any]) -> dict[str, list[str]]:
+        """By the name of each app the servers that it is on; there may be none."""
+        found = {}
+        for app in apps:
+            group = app["hosts"]
+            found[app["name"]] = [server for server in servers if not group or server in groups.get(group, [])]
+            if group and group not in groups:
+                raise PlanError(
+                    f"app '{app['name']}' is to be on the servers of the group '{group}', and the inventory has no such group; nothing was touched.\n"
+                    "Where it is set: 'hosts' of the app.\nNext: add the group to the inventory, or remove 'hosts'."
+                )
+        return found
+
+    @staticmethod
     def _check_groups(apps: Sequence[Mapping[str, Any]], groups: Mapping[str, Any]) -> None:
         """Those on whose servers processes run."""
         for app in apps:
@@ -121,11 +135,17 @@ class ActionModule(ActionBase):
         self._check_inventory(variables, servers + balancers)
         first = self._templar.copy_with_new_env(available_variables=hostvars.raw_get(servers[0]))
         apps = definition(first, sources=event == "deploy")
-        only = given.get("app", "")
+        on, only = self._hosts(apps, servers, variables["groups"]), given.get("app", "")
         try:
             selected = select(apps, only)
         except DefinitionError as error:
             raise PlanError(f"{error} Nothing was touched.\nWhere it is set: -e app={only} of the command.") from None
+        if not (somewhere := [app for app in selected if on[app["name"]]]):
+            raise PlanError(
+                f"{', '.join(app['name'] for app in selected)}: none of the servers in 'app_servers' is in the group that 'hosts' of the app names; "
+                "nothing was touched.\nNext: add servers to that group in the inventory."
+            )
+        selected = somewhere
         if event == "rollback" and len(selected) > 1:
             names = ", ".join(app["name"] for app in selected)
             raise PlanError(f"Which app? There are {names}; nothing was touched.\nNext: the same command with -e app={selected[0]['name']}")
@@ -134,7 +154,8 @@ class ActionModule(ActionBase):
         fetched = self._fetch(selected, str(given.get("ref", "")), event)
         if fetched:
             directories = {name: one.directory for name, one in fetched.items()}
-            selected = select(definition(first, sources=True, fetched=directories), only)
+            located = {app["name"]: app for app in definition(first, sources=True, fetched=directories)}
+            selected = [located[app["name"]] for app in selected]
         archives, warnings = archive(selected, fetched) if event == "deploy" else ({}, [])
         reached = dict(zip(balancers + servers, addresses(balancers + servers, hostvars), strict=True)) if balancers else {}
         return {
@@ -143,9 +164,10 @@ class ActionModule(ActionBase):
             "archives": archives,
             "fetched": {name: one.directory for name, one in fetched.items()},
             "servers": servers,
+            "hosts": on,
             "balancers": balancers,
             "addresses": reached,
-            "issuers": issuers(balancers or servers, _Raw(hostvars, self._templar)),
+            "issuers": issuers(balancers or servers, _Raw(hostvars, self._templar, on)),
             **{key: str(given.get(key, "")) for key in ("canary", "replace", "release")},
         }, warnings
 
@@ -153,8 +175,9 @@ class ActionModule(ActionBase):
 class _Raw(Mapping[str, Mapping[str, Any]]):
     """Of each host its variables, with no more of its apps evaluated than says whose certificates it shares: secrets are not decrypted for that."""
 
-    def __init__(self, hostvars: Any, templar: Any) -> None:
-        self.hostvars, self.templar = hostvars, templar
+    def __init__(self, hostvars: Any, templar: Any, on: Mapping[str, Sequence[str]]) -> None:
+        self.hostvars, self.templar, self.on = hostvars, templar, on
+        self.servers = {server for servers in on.values() for server in servers}
 
     def __getitem__(self, host: str) -> Mapping[str, Any]:
         found = self.hostvars.raw_get(host)
@@ -163,6 +186,8 @@ class _Raw(Mapping[str, Mapping[str, Any]]):
         if isinstance(apps, str):
             apps = templar.template(apps)
         needed = [{key: templar.template(app[key]) for key in ISSUER_KEYS if key in app} for app in apps]
+        if host in self.servers:  # a load balancer has the sites of all
+            needed = [app for app in needed if host in self.on.get(app.get("name", ""), [host])]
         address = {key: templar.template(found[key]) for key in ("private_address", "ansible_host") if key in found}
         return {"apps": needed, **address}
 

@@ -156,10 +156,12 @@ class ActionModule(ActionBase):
         if step == "migrate":
             return bool(order["migrate"] == host)
         if step == "after_live":
+            if host != order["first"]:
+                return False
             seen = known["seen"][order["name"]]
             release: dict[str, Any] = next((one for one in seen["releases"] if one["id"] == order["id"]), {})
             done = host not in order["act"] and release.get("after_live", 0) == release.get("sequence", -1)
-            return bool(host == order["first"] and not done)
+            return not done
         return host in order["act"]
 
     def _given_orders(self, step: str) -> list[dict[str, Any]]:

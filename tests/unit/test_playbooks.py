@@ -70,7 +70,7 @@ def test_what_is_asked_for_is_checked_first(playbook: str) -> None:
 def inventory(directory: Path, host: str = "web1", variables: str = "") -> Path:
     """An inventory whose server cannot be reached, so that nothing else ends the run with the error that is looked for."""
     directory.mkdir(parents=True)
-    (directory / "hosts.yml").write_text(f"app_servers: {{hosts: {{{host}: {{ansible_host: 192.0.2.1}}}}}}\n", encoding="utf-8")
+    (directory / "hosts.yml").write_text(f"app_servers: {{hosts: {{{host}: {{ansible_host: 192.0.2.1}}}}}}\nspare:\n", encoding="utf-8")
     if variables:
         (directory / "group_vars").mkdir()
         (directory / "group_vars" / "all.yml").write_text(variables, encoding="utf-8")
@@ -124,6 +124,8 @@ def test_an_error_comes_once_and_is_not_wrapped(tmp_path: Path, variables: str, 
             (),
             "of the group 'workers', and the inventory has no such group; nothing was touched.",
         ),
+        ("source: ., hosts: front", (), "app 'hello' is to be on the servers of the group 'front', and the inventory has no such group; nothing was touched."),
+        ("source: ., hosts: spare", (), "hello: none of the servers in 'app_servers' is in the group that 'hosts' of the app names; nothing was touched."),
         ("source: ., local_build: exit 3", (), "'local_build' was run, and it failed with exit code 3; nothing was touched."),
     ],
 )

@@ -103,7 +103,7 @@ def test_a_host_that_fetches_its_certificates_has_them_elsewhere() -> None:
 
 
 def test_balanced_sites() -> None:
-    [site] = balanced_sites([{**APP, "balance": "cookie"}], ["10.0.0.1", "10.0.0.2"])
+    [site] = balanced_sites([{**APP, "balance": "cookie"}], {"hello": ["10.0.0.1", "10.0.0.2"]})
     assert site == {
         "name": "hello",
         "domains": ["hello.example.com", "www.hello.example.com"],
@@ -138,7 +138,7 @@ def test_an_app_on_a_path_comes_with_the_site_of_its_domains() -> None:
     [below] = site["below"]
     assert (below["name"], below["path"], below["socket"], below["timeout"]) == ("api", "/api", "/srv/api/live.sock", 60)
     assert "certificate" not in below
-    assert balanced_sites([api, APP], ["10.0.0.1"])[0]["below"][0]["servers"] == ["10.0.0.1"]
+    assert balanced_sites([api, APP], {"hello": ["10.0.0.2"], "api": ["10.0.0.1"]})[0]["below"][0]["servers"] == ["10.0.0.1"]
     assert [one["name"] for one in certificates([api, APP, other])] == ["hello", "other"]
 
 

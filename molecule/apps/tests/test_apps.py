@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import concurrent.futures
 import http.client
 import ipaddress
@@ -9,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import threading
 import time
@@ -26,6 +28,8 @@ from websocket import WebSocket
 
 SCENARIO = Path(__file__).resolve().parents[1]
 BOTH = pytest.mark.parametrize("app", ["chat", "live"])
+ADA = {"Authorization": f"Basic {base64.b64encode(b'ada:lovelace').decode()}"}
+EACH = pytest.mark.parametrize("app", ["chat", "live", "raw"])
 
 
 def site(host: Host, app: str) -> str:
@@ -51,6 +55,7 @@ def alone(host: Host, tmp_path: Path) -> Path:
     name = name_of(host)
     hosts["app_servers"]["hosts"] = {name: None}
     hosts["lab"]["hosts"] = {name: hosts["lab"]["hosts"][name]}
+    hosts["first"]["hosts"] = {name: None} if name in hosts["first"]["hosts"] else {}
     directory = tmp_path / "inventory"
     (directory / "group_vars" / "all").mkdir(parents=True)
     for file in (SCENARIO / "inventory/group_vars/all").iterdir():
@@ -100,7 +105,7 @@ def test_settings_of_gunicorn_are_given_on(host: Host) -> None:
     assert "[DEBUG]" in host.check_output("journalctl --unit='chat@*.service' --output=cat")
 
 
-@BOTH
+@EACH
 def test_events_come_as_they_are_sent(host: Host, https: Request, app: str) -> None:
     began = time.monotonic()
     answer = https(site(host, app), "/events")
@@ -148,7 +153,7 @@ def test_headers(host: Host, https: Request) -> None:
     assert https(site(host, "chat"), "/about").headers["x-frame-options"] == "DENY"
 
 
-@BOTH
+@EACH
 def test_a_websocket_across_a_deploy(host: Host, https: Request, pebble_root: str, alone: Path, app: str) -> None:
     """The open one works until its release ends, a new one comes to the new release, and no request fails."""
     name, port = site(host, app), ports(host)[443]
@@ -258,6 +263,82 @@ def test_a_package_on_a_path(host: Host, https: Request) -> None:
     assert (told["url"], told["args"]) == (f"https://{name}/bin/get?a=1", {"a": "1"})
     assert https(name, "/bin/redirect/1").headers["location"] == "/bin/get"
     assert json.loads(host.check_output("cat /srv/httpbin/live/release.json"))["source"] == "httpbin==0.10.2"
+
+
+def test_a_project_that_is_installed_itself(host: Host, https: Request) -> None:
+    """With its extras and groups, on gevent, with Gunicorn's own file; its instance folder is the shared one."""
+    told = json.loads(https(site(host, "board"), "/about", headers=ADA).body)
+    release = live(host, "board")
+    assert told == {"version": "1.2", "group": "tabulate", "sockets": "gevent._socket3", "hook": "called", "release": release}
+    assert "[DEBUG]" in host.check_output("journalctl --unit='board@*.service' --output=cat")
+    assert https(site(host, "board"), "/note", "POST", headers=ADA).body.decode() == f"/srv/board/releases/{release}/.venv/var/board-instance"
+    assert host.check_output("cat /srv/board/shared/instance/note") == "noted"
+    assert host.package("pkgconf").is_installed
+
+
+def test_a_password_is_asked_for(host: Host, https: Request) -> None:
+    """Of visitors, for files too; the health check went on, or the app would not be live. Apps cannot read whose they are."""
+    name = site(host, "board")
+    assert {https(name, path).status for path in ("/about", "/made/zero.txt", "/healthz")} == {401}
+    assert https(name, "/about", headers={"Authorization": "Basic YWRhOndyb25n"}).status == 401
+    assert https(name, "/made/zero.txt", headers=ADA).status == 200
+    assert host.check_output("stat --format=%U:%G:%a /etc/nginx/passwords/board") == "root:www-data:640"
+
+
+def test_own_error_pages(host: Host, https: Request) -> None:
+    name = site(host, "board")
+    answer = https(name, "/nowhere", headers=ADA)
+    assert (answer.status, b"The board has no such page." in answer.body) == (404, True)
+    unit = f"board@{live(host, 'board')}"
+    host.check_output("systemctl stop %s.socket %s.service", unit, unit)
+    try:
+        answer = https(name, "/about", headers=ADA)
+        assert (answer.status, b"The board is away." in answer.body, answer.headers["retry-after"]) == (502, True, "10")
+        assert b"Back in a moment" not in answer.body
+    finally:
+        host.check_output("systemctl start %s.socket %s.service", unit, unit)
+    until("it is back", lambda: https(name, "/about", headers=ADA).status == 200)
+
+
+def test_files_that_are_compressed_already(host: Host, https: Request) -> None:
+    answer = https(site(host, "board"), "/made/zero.txt", headers={**ADA, "Accept-Encoding": "gzip"})
+    assert answer.headers["content-encoding"] == "gzip"
+    assert len(answer.body) == int(host.check_output("stat --format=%s /srv/board/live/made/zero.txt.gz")) == int(answer.headers["content-length"])
+    assert len(https(site(host, "board"), "/made/zero.txt", headers=ADA).body) == 5000
+
+
+def test_behind_a_proxy_that_is_trusted(host: Host, https: Request, http_: Request, alone: Path) -> None:
+    """It says who the visitor is and that he came over HTTPS; who asks by the address gets the app's health. Without it nobody is believed."""
+    name, said = site(host, "shop"), {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
+    begin = ("-i", str(alone), "-e", "app=shop")
+    trusted = json.dumps({"nginx_trusted_proxies": ["0.0.0.0/0"]})
+    deployed = deploy(*begin, "-e", trusted)
+    assert deployed.returncode == 0, deployed.stdout[-3000:]
+    assert json.loads(http_(name, "/around", headers=said).body)["address"] == "192.0.2.7"
+    assert json.loads(http_(name, "/bin/get", headers=said).body)["url"] == f"https://{name}/bin/get"
+    assert http_(name, "/old", headers=said).headers["location"] == f"https://{name}/about"
+    assert http_(name, "/about").headers["location"] == f"https://{name}/about"
+    assert http_(name, "/.well-known/acme-challenge/none").status == 404
+    assert json.loads(https(name, "/around", headers=said).body)["address"] == "192.0.2.7"
+    assert (http_("127.0.0.1", "/anything").status, http_("127.0.0.1", "/anything").body) == (200, b'{"status":"ok"}')
+    assert "changed=0" in deploy(*begin, "-e", trusted).stdout
+    deployed = deploy(*begin)
+    assert deployed.returncode == 0, deployed.stdout[-3000:]
+    assert json.loads(https(name, "/around", headers=said).body)["address"] != "192.0.2.7"
+    assert http_(name, "/around", headers=said).status == 301
+    with pytest.raises(http.client.HTTPException):
+        http_("127.0.0.1", "/anything")
+
+
+def test_an_app_on_part_of_the_servers(host: Host, https: Request) -> None:
+    """The others have nothing of it."""
+    if name_of(host) == "debian12":
+        assert json.loads(https("single.debian12.test", "/get").body)["url"] == "https://single.debian12.test/get"
+        return
+    assert not host.file("/srv/single").exists
+    assert "single" not in host.file("/etc/nginx/sites.conf").content_string
+    with pytest.raises(ssl.SSLError, match="UNRECOGNIZED_NAME"):
+        https("single.debian12.test", "/get")
 
 
 def test_a_source_from_git(host: Host, https: Request, alone: Path, tmp_path: Path) -> None:

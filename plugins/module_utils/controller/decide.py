@@ -210,8 +210,8 @@ def upgrade(names: Sequence[str], seen: Mapping[str, Mapping[str, Seen]], balanc
                 f"{name}: {lives[ill[0]]} is live on {', '.join(ill)} and not healthy, or not confirmed; nothing was touched.\n{listed}\n"
                 f"Next: sudo journalctl --unit='{name}@*' on {ill[0]} says why; ansible-playbook deploy.yml confirms what is live."
             )
-    if balanced and names and len(seen[names[0]]) == 1:
+    if balanced and (single := [name for name in names if len(seen[name]) == 1]):
         raise DecisionError(
-            "Behind the load balancers is one server alone, and while it is upgraded nobody would answer; nothing was touched.\n"
+            f"{', '.join(single)}: behind the load balancers is one server alone, and while it is upgraded nobody would answer; nothing was touched.\n"
             "Next: add a second one, or upgrade it by hand."
         )

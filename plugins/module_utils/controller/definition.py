@@ -212,6 +212,12 @@ SPEC: dict[str, dict[str, Any]] = {
         "pattern": PACKAGE,
         "description": "The same for what only building needs, such as `[gcc, libpq-dev]`. A server that gets no new release does not get them.",
     },
+    "hosts": {
+        "type": "str",
+        "default": "",
+        "pattern": GROUP,
+        "description": "Group of the inventory on whose servers the app is, of those in `app_servers`. Default: all of them.",
+    },
     "domains": {
         "type": "list",
         "elements": "str",
@@ -847,6 +853,8 @@ def _check_values(app: Mapping[str, Any], where: str) -> list[str]:
             problems.append(f"{where}: '{key}' is '{app[key]}'; it must be {', '.join(choices[:-1])} or {choices[-1]}.")
     if app["name"].startswith("plainstack"):
         problems.append(f"{where}: 'name' must not begin with 'plainstack': Plainstack's own users and units do.")
+    if app["hosts"] and not GROUP.fullmatch(app["hosts"]):
+        problems.append(f"{where}: 'hosts' is '{app['hosts']}', which is no name of a group.")
     for domain in app["domains"]:
         if not DOMAIN.fullmatch(domain) or len(domain) > 253:
             hint = _domain_hint(domain)
@@ -1003,6 +1011,8 @@ def _check_together(apps: list[dict[str, Any]]) -> list[str]:
             problems.append(f"app '{app['name']}': with 'path' {app['path']}, its 'domains' must be just those of an app without a 'path'.")
         for root in apps:
             if app["path"] != "/" and root["path"] == "/" and set(root["domains"]) == set(app["domains"]):
+                if app["hosts"] != root["hosts"]:
+                    problems.append(f"app '{app['name']}': with 'path' {app['path']}, its 'hosts' must be those of '{root['name']}'.")
                 taken = [prefix for prefix in root["static"] if f"{prefix}/".startswith(f"{app['path']}/")]
                 problems += [f"app '{root['name']}': the prefix {prefix} of 'static' lies in the 'path' of '{app['name']}'." for prefix in taken]
     return problems

@@ -83,7 +83,8 @@ def table(hosts: Sequence[str], known: Known, orders: Sequence[Order], canaries:
     rows: list[tuple[str, ...]] = [("server", "app", "before", "after", "gate", "switch", "result")]
     moments = []
     for host in hosts:
-        for order in orders:
+        names = {app["name"] for app in known.get(host, {}).get("apps", [])}
+        for order in [order for order in orders if not names or order.name in names]:
             rows.append(_row(host, known.get(host, {}), order, canaries, reached, check))
             switched = did(known.get(host, {}), "switch", order.name)
             moments += [switched["at"]] if switched.get("changed") and "at" in switched and host not in canaries else []

@@ -88,16 +88,19 @@ def _backend(app: Mapping[str, Any], servers: Sequence[str] | None) -> dict[str,
     return {**found, "socket": f"/srv/{name}/live.sock", "static_roots": roots}
 
 
-def _sites(apps: Sequence[Mapping[str, Any]], follows: bool, servers: Sequence[str] | None) -> list[dict[str, Any]]:
-    """A site for each app that has the whole of its domains; those below a path of them come with it."""
+def _sites(apps: Sequence[Mapping[str, Any]], follows: bool, servers: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    """A site for each app that has the whole of its domains; those below a path of them come with it.
+
+    :param servers: by the app's name where it is, if that is not on this host.
+    """
     found = []
     for app in apps:
         if app["path"] == "/":
             below = [other for other in apps if other["path"] != "/" and set(other["domains"]) == set(app["domains"])]
             names = {"domains": [*app["domains"], *app["aliases"]], "aliases": dict.fromkeys(app["aliases"], app["domains"][0])}
             of_the_site = {key: app[key] for key in (*OF_THE_EDGE, "error_pages", "health_path")}
-            site = {**_backend(app, servers), **names, **of_the_site, **_certificate(app, follows)}
-            found.append({**site, "below": [_backend(other, servers) for other in below]})
+            site = {**_backend(app, servers.get(app["name"])), **names, **of_the_site, **_certificate(app, follows)}
+            found.append({**site, "below": [_backend(other, servers.get(other["name"])) for other in below]})
     return found
 
 
@@ -106,13 +109,13 @@ def sites(apps: Sequence[Mapping[str, Any]], follows: bool = False) -> list[dict
 
     :param follows: whether another host obtains the certificates.
     """
-    return _sites(apps, follows, None)
+    return _sites(apps, follows, {})
 
 
-def balanced_sites(apps: Sequence[Mapping[str, Any]], servers: Sequence[str], follows: bool = False) -> list[dict[str, Any]]:
+def balanced_sites(apps: Sequence[Mapping[str, Any]], servers: Mapping[str, Sequence[str]], follows: bool = False) -> list[dict[str, Any]]:
     """The sites of a load balancer, as the role nginx takes them.
 
-    :param servers: addresses of the app servers that take traffic.
+    :param servers: by the app's name the addresses of its servers that take traffic.
     """
     return _sites(apps, follows, servers)
 
