@@ -23,6 +23,7 @@ LOGS = ROOT / ".cache" / "logs"
 SHOWN = 120  # lines of a failed stage
 LANES = 2
 ALONE = ("fleet", "release")  # scenarios that load the machine and compare what that costs
+BY_NAME = ("realapps",)  # scenarios that take long, and are run where they are named: `make test-apps`
 OF_SNAPSHOTS = ("faults", "interrupted")  # scenarios whose VMs start from snapshots of provisioned ones, and are their own
 ANCHOR = "lab-anchor"
 
@@ -79,8 +80,8 @@ def stages() -> list[Stage]:
 
 
 def chosen(known: Sequence[Stage], groups: Sequence[str]) -> list[Stage]:
-    """The stages of some groups, and what they need; all of them where no group is named."""
-    wanted = [stage for stage in known if not groups or stage.group in groups]
+    """The stages of some groups, and what they need; all but those of BY_NAME where no group is named."""
+    wanted = [stage for stage in known if (stage.group in groups if groups else stage.group not in BY_NAME)]
     needed = {stage.needs for stage in wanted}
     return [stage for stage in known if stage in wanted or stage.group in needed]
 

@@ -9,6 +9,7 @@ import hashlib
 import shlex
 from typing import Any
 
+from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible_collections.plainstack.web.plugins.module_utils.look import answer, framed
 from ansible_collections.plainstack.web.plugins.module_utils.stamp import STAMPS, text
@@ -55,4 +56,8 @@ class ActionModule(ActionBase):
         if found == expected(files, first, service):
             return {"changed": False, "written": []}
         run_files.forget(host)
-        return self._execute_module("plainstack.web.configuration", arguments, task_vars=task_vars)
+        try:
+            return self._execute_module("plainstack.web.configuration", arguments, task_vars=task_vars)
+        except AnsibleConnectionFailure:
+            run_files.lost(host)
+            raise

@@ -82,15 +82,15 @@ class ActionModule(ActionBase):
     @staticmethod
     def _decide_undo(plan: dict[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
         """What has failed, for the hosts that are taken back and for the operator."""
-        servers = run.load(run.DECISION)["servers"]
-        failed = {}
-        for host in servers:
-            found = variables["hostvars"].raw_get(host).get("ansible_failed_result")
-            if host not in variables["ansible_play_hosts"]:
-                failed[host] = f"{host} was lost: its connection ended."
-            elif found:
-                failed[host] = str(found.get("msg", "a task failed, see above"))
         decision = run.load(run.DECISION)
+        servers, raw = decision["servers"], variables["hostvars"].raw_get
+        found = {host: result for host in servers if (result := raw(host).get("ansible_failed_result"))}
+        # Where one host fails, Ansible takes all others for failed too, and they are missing in the same way
+        lost = [host for host, one in run.of_hosts(servers).items() if one.get("lost")]
+        if not lost and not found:
+            lost = [host for host in servers if host not in variables["ansible_play_hosts"]]
+        failed = {host: f"{host} was lost: its connection ended." for host in servers if host in lost}
+        failed |= {host: str(result.get("msg", "a task failed, see above")) for host, result in found.items() if host not in lost}
         decision["reason"] = f"the rollout failed on {', '.join(failed) or 'another server'}"
         more = len(plan["servers"]) > 1
         decision["cause"] = "\n".join(text if not more or text.startswith(host) else f"{host}: {text}" for host, text in failed.items())

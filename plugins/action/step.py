@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible import constants as C  # type: ignore[attr-defined]
+from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 from ansible.utils.display import Display
@@ -80,6 +81,9 @@ class ActionModule(ActionBase):
             self._send_archives(orders.get(step, []))
             arguments = {"step": step, "orders": encode(json.dumps(orders)), "run": token}
             result: dict[str, Any] = self._execute_module("plainstack.web.step", arguments, task_vars=variables)
+        except AnsibleConnectionFailure:
+            run_files.lost(host)
+            raise
         finally:
             if self._connection._shell.tmpdir:
                 self._remove_tmp_path(self._connection._shell.tmpdir)

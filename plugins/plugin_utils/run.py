@@ -64,6 +64,12 @@ def forget(host: str) -> None:
         note(host, looks={}, configurations={})
 
 
+def lost(host: str) -> None:
+    """The connection to the host has ended in the middle of a run."""
+    if host and of_host(host):
+        note(host, lost=True)
+
+
 def note(host: str, **facts: Any) -> None:
     """Add to what is known of a host. Only the process that works on the host does."""
     save(f"host-{host}", {**of_host(host), **facts})

@@ -357,6 +357,7 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         "tasks_max": 4096,
         "open_files": 16384,
         "tmp_max": "20%",
+        "executable_memory": False,
         "preload": True,
         "processes": {},
         "timers": {},

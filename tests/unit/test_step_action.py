@@ -1,16 +1,18 @@
 """What the action `step` sends to a host, and what it does not."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible import constants  # type: ignore[attr-defined]
+from ansible.errors import AnsibleConnectionFailure
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar
-from ansible_collections.plainstack.web.plugins.action import step
+from ansible_collections.plainstack.web.plugins.action import decide, step
 from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import normalise
 from ansible_collections.plainstack.web.plugins.module_utils.environment import decode
 from ansible_collections.plainstack.web.plugins.plugin_utils import run as run_files
@@ -83,6 +85,34 @@ def run(tmp_path: Path, action: Any) -> Any:
         return result
 
     return do
+
+
+@pytest.mark.parametrize(
+    ("lost", "failed", "reached", "cause"),
+    [
+        ([], ["web2"], ["web2"], "web2: it is ill"),  # Ansible takes the others for failed, too
+        (["web3"], [], ["web1"], "web3 was lost: its connection ended."),
+        (["web3"], ["web2"], ["web2"], "web3 was lost: its connection ended.\nweb2: it is ill"),
+        ([], [], ["web1", "web3"], "web2 was lost: its connection ended."),  # in a task of somebody else's
+    ],
+)
+def test_what_a_rollout_has_failed_of(run: Any, action: Any, lost: list[str], failed: list[str], reached: list[str], cause: str) -> None:
+    """No server is said to be lost that only waited for the others."""
+
+    def gone(*_arguments: Any, **_named: Any) -> dict[str, Any]:
+        raise AnsibleConnectionFailure("no route to host")
+
+    module = action._execute_module
+    for host in ("web1", "web2", "web3"):
+        run_files.note(host, seen={"hello": {"live": "", "releases": []}}, apps=run_files.of_host("web1")["apps"])
+    run_files.save(run_files.DECISION, {**run_files.load(run_files.DECISION), "orders": [{**ORDER, "act": ["web1", "web2", "web3"]}]})
+    for host in ("web1", "web2", "web3"):
+        action._execute_module = gone if host in lost else module
+        with pytest.raises(AnsibleConnectionFailure) if host in lost else nullcontext():
+            run("start", host)
+    results = {host: {"ansible_failed_result": {"msg": "it is ill"}} if host in failed else {} for host in ("web1", "web2", "web3")}
+    decide.ActionModule._decide_undo(run_files.load(run_files.PLAN), {"hostvars": SimpleNamespace(raw_get=results.get), "ansible_play_hosts": reached})
+    assert run_files.load(run_files.DECISION)["cause"] == cause
 
 
 @pytest.mark.parametrize("name", ["stage", "start", "switch", "confirm", "undo", "retire", "migrate"])

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import HEADER, NAME
 
 NGINX = Path(__file__).parents[2] / "roles/nginx"
 RELEASE = "20261122T104104Z-1f0c2d3e"
@@ -69,6 +70,15 @@ def test_what_needrestart_leaves_alone(unit: str, left_alone: bool) -> None:
     """`override_rc` has patterns of Perl, whose syntax these share with Python's; 0 is: not by itself."""
     lines = re.findall(r"(?m)^\$nrconf\{override_rc\}\{qr\((.+)\)\} = 0;$", render("etc/needrestart/conf.d/plainstack.conf"))
     assert any(re.search(pattern, unit) for pattern in lines) is left_alone
+
+
+def test_the_longest_header_of_the_longest_app_fits() -> None:
+    """The name of the variable that holds it, with what nginx has beside it."""
+    app, header = "a" * 31, "X-" + "b" * 98
+    assert NAME.fullmatch(app)
+    assert HEADER.fullmatch(header)
+    [size] = re.findall(r"(?m)^ *variables_hash_bucket_size (\d+);$", render("etc/nginx/nginx.conf"))
+    assert int(size) >= len(f"own_header_{app}_{header}") + 24
 
 
 def test_the_longest_name_that_dns_allows_fits() -> None:

@@ -7,15 +7,12 @@ import concurrent.futures
 import http.client
 import ipaddress
 import json
-import os
 import re
 import shutil
 import ssl
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +20,8 @@ import pytest
 import yaml
 from testinfra.host import Host
 
-from support import ROOT, Request, name_of, ports
+from running import again_and_again, alone_inventory, deploy, live_release, site, until
+from support import Request, name_of, ports
 from websocket import WebSocket
 
 SCENARIO = Path(__file__).resolve().parents[1]
@@ -32,61 +30,15 @@ ADA = {"Authorization": f"Basic {base64.b64encode(b'ada:lovelace').decode()}"}
 EACH = pytest.mark.parametrize("app", ["chat", "live", "raw"])
 
 
-def site(host: Host, app: str) -> str:
-    return f"{app}.{name_of(host)}.test"
-
-
 def about(https: Request, name: str) -> dict[str, object]:
     told: dict[str, object] = json.loads(https(name, "/about").body)
     return told
 
 
-def deploy(*arguments: str, playbook: str = "deploy.yml") -> subprocess.CompletedProcess[str]:
-    """Run deploy.yml or another playbook, for one server of the scenario."""
-    command = [str(ROOT / ".venv/bin/ansible-playbook"), playbook, *arguments]
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"}
-    return subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-
-
 @pytest.fixture
 def alone(host: Host, tmp_path: Path) -> Path:
     """The scenario's inventory with this server alone."""
-    hosts = yaml.safe_load((SCENARIO / "inventory/hosts.yml").read_text(encoding="utf-8"))
-    name = name_of(host)
-    hosts["app_servers"]["hosts"] = {name: None}
-    hosts["lab"]["hosts"] = {name: hosts["lab"]["hosts"][name]}
-    hosts["first"]["hosts"] = {name: None} if name in hosts["first"]["hosts"] else {}
-    directory = tmp_path / "inventory"
-    (directory / "group_vars" / "all").mkdir(parents=True)
-    for file in (SCENARIO / "inventory/group_vars/all").iterdir():
-        text = file.read_text(encoding="utf-8").replace("../sources", str(SCENARIO / "sources"))
-        (directory / "group_vars" / "all" / file.name).write_text(text, encoding="utf-8")
-    (directory / "group_vars" / "lab.yml").write_text((ROOT / "lab/vars.yml").read_text(encoding="utf-8"), encoding="utf-8")
-    (directory / "hosts.yml").write_text(yaml.safe_dump(hosts), encoding="utf-8")
-    return directory
-
-
-@contextmanager
-def again_and_again(one: Callable[[], str]) -> Iterator[list[tuple[float, str]]]:
-    """Do it until it fails, or the block is over: when it was done, and what came back."""
-    found: list[tuple[float, str]] = []
-    over = threading.Event()
-
-    def repeat() -> None:
-        while not over.wait(0.05):
-            try:
-                found.append((time.monotonic(), one()))
-            except (OSError, http.client.HTTPException) as error:
-                found.append((time.monotonic(), f"failed: {error}"))
-                break
-
-    thread = threading.Thread(target=repeat)
-    thread.start()
-    try:
-        yield found
-    finally:
-        over.set()
-        thread.join()
+    return alone_inventory(SCENARIO, name_of(host), tmp_path / "inventory")
 
 
 @pytest.mark.parametrize(("app", "worker"), [("chat", "asgi"), ("live", "uvicorn_worker.UvicornWorker")])
@@ -379,7 +331,7 @@ def test_a_source_from_git(host: Host, https: Request, alone: Path, tmp_path: Pa
 
 
 def live(host: Host, app: str = "shop") -> str:
-    return host.check_output("basename $(readlink /srv/%s/live)", app)
+    return live_release(host, app)
 
 
 def beside(host: Host) -> dict[str, str]:
@@ -397,14 +349,6 @@ def noted(host: Host, file: str) -> list[tuple[float, str, str]]:
     """Lines of a file in the shared directory: time, release, what."""
     lines = host.check_output("cat /srv/shop/shared/%s", file).splitlines()
     return [(float(moment), release, what) for moment, release, what in (line.split(" ", 2) for line in lines)]
-
-
-def until(what: str, true: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait for something."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.3)
 
 
 def order(host: Host, https: Request, name: str, seconds: int) -> None:

@@ -461,6 +461,11 @@ SPEC: dict[str, dict[str, Any]] = {
         "pattern": TMP,
         "description": "Most that `/tmp`, `/var/tmp` and `/dev/shm` hold, each; they lie in memory: `500M`, or `20%` of it.",
     },
+    "executable_memory": {
+        "type": "bool",
+        "default": False,
+        "description": "Whether the app may make code while it runs, as attackers like to: compilers such as Numba and PyTorch need it, and CFFI's callbacks.",
+    },
     "preload": {
         "type": "bool",
         "default": True,

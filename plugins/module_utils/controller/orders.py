@@ -69,7 +69,7 @@ def as_deployed(app: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str
 def unit_variables(app: Mapping[str, Any], identifier: str) -> dict[str, Any]:
     """What the templates of the units and of Gunicorn's settings take."""
     served = ("module", "server", "gunicorn_config", "threads", "timeout", "max_requests", "preload", "start_timeout")
-    keys = (*served, "memory_max", "cpu_max", "tasks_max", "open_files", "tmp_max")
+    keys = (*served, "memory_max", "cpu_max", "tasks_max", "open_files", "tmp_max", "executable_memory")
     return {
         "gunicorn_app": app["name"],
         "gunicorn_release": identifier,

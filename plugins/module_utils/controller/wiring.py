@@ -42,6 +42,7 @@ OF_THE_RELEASE = (
     "tasks_max",
     "open_files",
     "tmp_max",
+    "executable_memory",
     "preload",
     "processes",
     "timers",

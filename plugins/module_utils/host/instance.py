@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -27,6 +28,8 @@ REFUSALS = {
     "403": "It must answer without a login",
     "404": "The app has no such path",
 }
+# What is said by a program that the sandbox keeps from making code
+EXECUTABLE = re.compile(r"write\+execute memory|failed to map segment|cannot enable executable|LLVM ERROR: Unable to allocate", re.IGNORECASE)
 DRAINED_WITHIN = 30  # seconds that the requests of a release have which does not say its own `timeout`
 TOLERATED = 2  # bad answers in a row while a release is watched; one more takes it back
 
@@ -88,9 +91,11 @@ def _why(app: App, identifier: str, why: str) -> str:
 
 
 def _failure(app: App, identifier: str, why: str) -> InstanceError:
+    about = _why(app, identifier, f"did not become healthy: {why}")
+    hint = "\nIt makes code while it runs: 'executable_memory: true' of the app in the inventory allows that." if EXECUTABLE.search(about) else ""
     now = "It is the live release; systemd goes on restarting it." if app.live_id() == identifier else systemd.serving(app)
     return InstanceError(
-        f"{_why(app, identifier, f'did not become healthy: {why}')}\n{now}\n"
+        f"{about}{hint}\n{now}\n"
         f"Where it is set: 'module', 'env', 'health_path' and 'start_timeout' of the app in the inventory.\n"
         f"Next: fix the app and deploy again; the whole log is in: journalctl --unit={app.unit(identifier, 'service')}"
     )

@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from fastapi import FastAPI, Request, WebSocket, WebSocketDisconnect
-from fastapi.responses import StreamingResponse
+from fastapi.responses import HTMLResponse, StreamingResponse
 
 
 @asynccontextmanager
@@ -47,6 +49,35 @@ async def events() -> StreamingResponse:
             await asyncio.sleep(0.5)
 
     return StreamingResponse(stream(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+
+@app.get("/page")
+async def page() -> HTMLResponse:
+    """For a browser: it talks over the WebSocket, connects anew when that is closed, and reports what it hears."""
+    return HTMLResponse("""<!doctype html>
+<title>A chat</title>
+<script>
+  function connect() {
+    const socket = new WebSocket(`wss://${location.host}/ws`);
+    let release = "";
+    socket.onopen = () => socket.timer = setInterval(() => socket.send("hello"), 200);
+    socket.onmessage = (event) => {
+      if (!release) { release = event.data; return; }
+      fetch("/reports", {method: "POST", body: `${release} ${event.data}`});
+    };
+    socket.onclose = () => { clearInterval(socket.timer); setTimeout(connect, 200); };
+  }
+  connect();
+</script>
+""")
+
+
+@app.post("/reports")
+async def report(request: Request) -> dict[str, str]:
+    """Keep what a browser has heard."""
+    with Path(os.environ["PLAINSTACK_SHARED"], "reports").open("a", encoding="utf-8") as reports:
+        reports.write(f"{time.time()} {(await request.body()).decode()}\n")
+    return {"status": "ok"}
 
 
 @app.websocket("/ws")
