@@ -114,7 +114,7 @@ class _Dumper(yaml.SafeDumper):
 def _option(rule: Rule, required: bool) -> dict[str, Any]:
     """Option of an argument spec."""
     # C() ends at the first closing bracket
-    text = re.sub(r"`([^`)]*)`", r"C(\1)", rule["description"])
+    text = re.sub(r"`([^`]*)`", lambda found: found[0] if ")" in found[1] else f"C({found[1]})", rule["description"])
     bounds = [f"From {rule['minimum']} to {rule['maximum']}."] if "minimum" in rule else []
     option = {"description": [text, *bounds] if bounds else text, "type": rule["type"]}
     option.update({key: rule[key] for key in ("elements", "choices", "no_log") if key in rule})
@@ -141,7 +141,7 @@ def insert(text: str, made: Mapping[str, Any]) -> str:
     if not found:
         raise ValueError(f"the argument spec must have the lines '{BEGIN}' and '{END}', in this order and equally far in.")
     indent = found[1]
-    lines = yaml.dump({"options": dict(made)}, Dumper=_Dumper, sort_keys=False, width=150 - len(indent), allow_unicode=True)
+    lines = yaml.dump({"options": dict(made)}, Dumper=_Dumper, sort_keys=False, width=135 - len(indent), allow_unicode=True)
     block = f"{indent}{BEGIN}\n{textwrap.indent(lines, indent)}{indent}{END}\n"
     return text[: found.start()] + block + text[found.end() :]
 
