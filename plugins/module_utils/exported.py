@@ -12,6 +12,7 @@ TOOLS: Mapping[str, str] = {
     "poetry.lock": "pipx install poetry && pipx inject poetry poetry-plugin-export",
     "Pipfile.lock": "pipx install pipenv",
 }
+BESIDE = ("pyproject.toml", "Pipfile")  # what the tools read besides
 FILE = ".plainstack-requirements.txt"
 
 
@@ -21,14 +22,12 @@ def path(requirements: str) -> str:
 
 
 def command(requirements: str, extras: Sequence[str], groups: Sequence[str]) -> str:
-    """The command, for a shell in the source, that exports a lock file; empty where uv reads it."""
-    name, directory = os.path.basename(requirements), posixpath.dirname(requirements) or "."
+    """The command, for a shell where the lock file is, that exports it; empty where uv reads it."""
+    name = os.path.basename(requirements)
     if name == "poetry.lock":
         options = [*(f"--extras={extra}" for extra in extras), *(f"--with={group}" for group in groups)]
-        words = ["poetry", "export", "--no-interaction", "--format=requirements.txt", f"--output={FILE}", *options]
-    elif name == "Pipfile.lock":
+        return shlex.join(["poetry", "export", "--no-interaction", "--format=requirements.txt", f"--output={FILE}", *options])
+    if name == "Pipfile.lock":
         chosen = [f"--categories={','.join(['packages', *groups])}"] if groups else []
-        words = ["pipenv", "requirements", "--hash", *chosen]
-    else:
-        return ""
-    return f"cd {shlex.quote(directory)} && {shlex.join(words)}" + (f" >{FILE}" if name == "Pipfile.lock" else "")
+        return f"{shlex.join(['pipenv', 'requirements', '--hash', *chosen])} >{FILE}"
+    return ""

@@ -23,7 +23,7 @@ PATIENCE = 60  # seconds until a server must have begun to answer
 
 def _missing(app: Mapping[str, Any], tree: Tree) -> list[str]:
     """What the archive of an app would not have, though the definition names it; what the server makes is not there yet."""
-    names = list_files(tree.directory, tree.include)
+    names = list_files(tree.directory, tree.include, tree.git)
     return problems(tree.directory, names, {} if app.get("server_build") else app["static"], app["requirements"] or "")
 
 
@@ -64,7 +64,9 @@ def archive(apps: Sequence[Mapping[str, Any]], fetched: Mapping[str, Fetched] | 
     :raises ArchiveError: with what is wrong, and where it is set.
     """
     try:
-        trees = {app["name"]: build_here(app) for app in apps}
+        # Only in a directory of the user's own git may look for a repository by itself
+        gits = {app["name"]: fetched[app["name"]].git if fetched and app["name"] in fetched else None for app in apps}
+        trees = {app["name"]: build_here(app, gits[app["name"]]) for app in apps}
         wrong = [f"app '{app['name']}': {problem}" for app in apps for problem in _missing(app, trees[app["name"]])]
     except OSError as error:
         raise ArchiveError(str(error)) from error
@@ -79,9 +81,9 @@ def archive(apps: Sequence[Mapping[str, Any]], fetched: Mapping[str, Fetched] | 
         handle, path = tempfile.mkstemp(suffix=".tar.gz", prefix=f"{name}-", dir=C.DEFAULT_LOCAL_TMP)
         try:
             with os.fdopen(handle, "wb") as target:
-                digest = build(tree.directory, target, tree.include)
-            told += [f"app '{name}': {warning}" for warning in warnings(source, app["include"])]
-            origin, tagged = revision(source), version(source)
+                digest = build(tree.directory, target, tree.include, tree.git)
+            told += [f"app '{name}': {warning}" for warning in warnings(source, app["include"], gits[name])]
+            origin, tagged = revision(source, gits[name]), version(source, gits[name])
         except (ArchiveError, OSError) as error:
             raise ArchiveError(f"app '{name}': {error}\nWhere it is set: 'source' of the app in the inventory.") from error
         archives[name] = {

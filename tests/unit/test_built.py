@@ -108,6 +108,20 @@ def test_a_lock_file_that_uv_does_not_read_is_exported(app: dict[str, Any], tmp_
     assert all(options in said for options, said in zip(wanted, found, strict=True))
 
 
+def test_a_tool_finds_nothing_of_the_source_but_its_lock(app: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Poetry loads plugins and settings that lie beside the lock file."""
+    source = Path(app["source"])
+    (source / ".poetry/plugins").mkdir(parents=True)
+    for name in ("poetry.lock", "pyproject.toml", "poetry.toml", ".poetry/plugins/evil.py"):
+        (source / name).write_text("x", encoding="utf-8")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/poetry").write_text(f"#!/bin/sh\nls -A >{FILE}\n", encoding="utf-8")
+    (tmp_path / "bin/poetry").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    tree = build_here({**app, "local_build": "", "requirements": "poetry.lock"})
+    assert Path(tree.directory, FILE).read_text(encoding="utf-8").split() == [FILE, "poetry.lock", "pyproject.toml"]
+
+
 def test_a_tool_that_is_not_there_is_named(app: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ArchiveError, match=r"poetry\.lock is poetry's, which is not installed on this machine") as raised:

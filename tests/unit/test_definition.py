@@ -212,6 +212,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"redirects": {"/old": "/$host"}}, "'/old: /$host' in 'redirects' must be a path"),
     ({"redirects": {"/old": "/{x}"}}, "'/old: /{x}' in 'redirects' must be a path"),
     ({"allow": ["192.0.2.1/24"]}, "'192.0.2.1/24' in 'allow' is no network such as 192.0.2.0/24: 192.0.2.1/24 has host bits set."),
+    ({"allow": ["fe80::%1; allow all"]}, "'fe80::%1; allow all' in 'allow' is no network such as 192.0.2.0/24"),
     ({"allow": ["all"]}, "'all' in 'allow' is no network such as 192.0.2.0/24"),
     ({"rate_limit": 0}, "'rate_limit' is 0; it must be 1 to 100000."),
     ({"cpu_max": "2"}, "'cpu_max' is '2'; it must be a share of a core, such as 150%, or infinity."),

@@ -1,5 +1,6 @@
 """Counting what an instance still has to do."""
 
+import contextlib
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +13,13 @@ from tests.unit.fakes import Clock
 
 TABLE = """\
 Num       RefCount Protocol Flags    Type St Inode Path
-0000000000000000: 00000002 00000000 00010000 0001 01 100 /run/plainstack/hello/1.sock
-0000000000000000: 00000003 00000000 00000000 0001 03 101 /run/plainstack/hello/1.sock
-0000000000000000: 00000003 00000000 00000000 0001 03 102 /run/plainstack/hello/1.sock.old
-0000000000000000: 00000003 00000000 00000000 0001 03 103 /run/plainstack/hello/11.sock
-0000000000000000: 00000003 00000000 00000000 0001 03 104
-0000000000000000: 00000003 00000000 00000000 0001 04 105 /run/plainstack/hello/1.sock
-0000000000000000: 00000003 00000000 00000000 0001 03 106 /run/a name with spaces.sock
+0000000000000000: 00000002 00000000 00010000 0001 01   100 /run/plainstack/hello/1.sock
+0000000000000000: 00000003 00000000 00000000 0001 03   101 /run/plainstack/hello/1.sock
+0000000000000000: 00000003 00000000 00000000 0001 03   102 /run/plainstack/hello/1.sock.old
+0000000000000000: 00000003 00000000 00000000 0001 03   103 /run/plainstack/hello/11.sock
+0000000000000000: 00000003 00000000 00000000 0001 03   104
+0000000000000000: 00000003 00000000 00000000 0001 04   105 /run/plainstack/hello/1.sock
+0000000000000000: 00000003 00000000 00000000 0001 03   106 /run/a name with spaces.sock
 """
 
 
@@ -26,6 +27,23 @@ Num       RefCount Protocol Flags    Type St Inode Path
 def test_the_kernels_table(tmp_path: Path, path: str, count: int) -> None:
     (tmp_path / "unix").write_text(TABLE)
     assert connections(path, str(tmp_path / "unix")) == count
+
+
+def test_a_name_that_pretends_to_be_a_line(tmp_path: Path) -> None:
+    """An app cannot hold up another's old release by sockets of its own, whatever their names are; this is the kernel's own table."""
+    path = "/run/plainstack/ab/20260101T000000Z-aaaaaaaa.sock"
+    line = f"0000000000000000: 00000003 00000000 00000000 0001 03 {{inode}} {path}"
+    names = [f"\0x\na b c d e 03 g {path}", "\0\n" + line.format(inode=1), "\0\r" + line.format(inode=1), "\0\x85" + line.format(inode=1)]
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            one = stack.enter_context(socket.socket(socket.AF_UNIX))
+            one.bind(name.encode("latin-1"))
+            one.listen()
+            stack.enter_context(socket.socket(socket.AF_UNIX)).connect(name.encode("latin-1"))
+        assert connections(path) == 0
+    longest = "\0\n" + line.format(inode="12345")
+    with socket.socket(socket.AF_UNIX) as one, pytest.raises(OSError, match="too long"):
+        one.bind(longest)
 
 
 def test_no_table(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.controller.archive import ArchiveError, build, list_files, revision
+from ansible_collections.plainstack.web.plugins.module_utils.controller.archive import ArchiveError, build, list_files, revision, warnings
+from ansible_collections.plainstack.web.plugins.module_utils.controller.archive import version as version_of
+from ansible_collections.plainstack.web.plugins.module_utils.controller.built import build_here
 from ansible_collections.plainstack.web.plugins.module_utils.controller.fetch import FetchError, fetch, kind, without_credentials
 
 NOTHING: dict[str, Any] = dict.fromkeys(("source", "package", "ref", "subdirectory", "checksum"))
@@ -253,3 +255,80 @@ def test_a_project_that_takes_its_version_from_git_gets_the_tags(repository: Pat
     commit(repository, "fourth")
     fetched = fetch({**NOTHING, "source": f"file://{repository}"}, "", place, no_download)
     assert git(Path(fetched.directory), "describe", "--tags").startswith("v1.0-2-g")
+
+
+@pytest.mark.parametrize(
+    ("server", "lines"), [("wsgi", ["isso==0.13.0", "gunicorn"]), ("gevent", ["isso==0.13.0", "gunicorn[gevent]"]), ("command", ["isso==0.13.0"])]
+)
+def test_a_package_comes_with_what_serves_it(place: str, server: str, lines: list[str]) -> None:
+    fetched = fetch({**NOTHING, "package": "isso==0.13.0", "server": server}, "", place, no_download)
+    assert Path(fetched.directory, "requirements.txt").read_text(encoding="utf-8").splitlines() == lines
+
+
+HOSTILE = '[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tfsmonitor = "touch {marker}; false"\n{more}'
+
+
+def bare(directory: Path, marker: Path) -> None:
+    """What git takes for a repository without a work tree, with a program in its configuration."""
+    directory.mkdir(parents=True, exist_ok=True)
+    git(directory, "init", "--quiet", "--bare", ".")
+    (directory / "config").write_text(HOSTILE.format(marker=marker, more="\tworktree = .\n"), encoding="utf-8")
+    (directory / "refs/keep").touch()
+    (directory / "objects/keep").touch()
+
+
+@pytest.mark.parametrize("form", ["dot-git", "bare", "subdirectory", "built"])
+def test_no_program_of_a_source_from_elsewhere_is_run(tmp_path: Path, place: str, repository: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    """git runs what the configuration of a repository names; it must not take what is in an archive, or in a directory of a repository, for one."""
+    marker, source, more = tmp_path / "run", tmp_path / "evil", {}
+    if form == "subdirectory":
+        blob = subprocess.run(
+            ["git", "-C", str(repository), "hash-object", "-w", "--stdin"],
+            input=HOSTILE.format(marker=marker, more="\tworktree = .\n"),
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+        for name in ("config", "HEAD", "refs/keep", "objects/keep"):
+            content = blob
+            if name == "HEAD":
+                head = ["git", "-C", str(repository), "hash-object", "-w", "--stdin"]
+                content = subprocess.run(head, input="ref: refs/heads/main\n", check=True, capture_output=True, text=True).stdout.strip()
+            git(repository, "update-index", "--add", "--cacheinfo", f"100644,{content},web/{name}")
+        git(repository, "commit", "--quiet", "--message=bare")
+        more = {"source": f"file://{repository}", "subdirectory": "web"}
+    else:
+        source.mkdir()
+        (source / "app.py").touch()
+        if form == "dot-git":
+            git(source, "init", "--quiet")
+            (source / ".git/config").write_text(HOSTILE.format(marker=marker, more=""), encoding="utf-8")
+        else:
+            bare(source, marker)
+        with tarfile.open(tmp_path / "evil.tar.gz", "w:gz") as tar:
+            tar.add(source, "evil")
+        more = {"source": str(tmp_path / "evil.tar.gz")}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    fetched = fetch({**NOTHING, **more}, "", place, no_download)
+    app: dict[str, Any] = {"name": "evil", "source": fetched.directory, "include": [], "local_build": "true" if form == "built" else "", "requirements": None}
+    tree = build_here(app, fetched.git)
+    assert list_files(tree.directory, tree.include, tree.git)
+    build(tree.directory, io.BytesIO(), tree.include, tree.git)
+    warnings(fetched.directory, (), fetched.git)
+    revision(fetched.directory, fetched.git)
+    version_of(fetched.directory, fetched.git)
+    assert not marker.exists()
+    if form == "dot-git":  # where git looks for a repository by itself, it does run it
+        list_files(fetched.directory)
+        assert marker.exists()
+
+
+def test_the_user_of_a_submodules_url_is_not_shown(repository: Path, place: str) -> None:
+    (repository / ".gitmodules").write_text('[submodule "x"]\n\tpath = x\n\turl = https://ci:TOKEN123@127.0.0.1:9/x.git\n', encoding="utf-8")
+    git(repository, "update-index", "--add", "--cacheinfo", f"160000,{git(repository, 'rev-parse', 'HEAD')},x")
+    git(repository, "add", ".gitmodules")
+    git(repository, "commit", "--quiet", "--message=submodule")
+    with pytest.raises(FetchError) as raised:
+        fetch({**NOTHING, "source": f"file://{repository}"}, "", place, no_download)
+    assert "127.0.0.1:9/x.git" in str(raised.value)
+    assert "TOKEN123" not in str(raised.value)

@@ -346,3 +346,20 @@ def test_owners_of_an_app_that_is_new(app: LocalApp) -> None:
 )
 def test_a_uid_whose_data_is_there_is_not_used_again(own_uids: set[int], others: set[int], taken: set[int], uid: int) -> None:
     assert choose_uid(own_uids, others, taken) == uid
+
+
+def test_a_tree_that_is_too_deep_or_too_full_ends_no_deploy(places: Places) -> None:
+    """The app chooses what is below its shared directory; a recursion error there would end the deploys of all."""
+    before, here = os.getcwd(), os.path.join(str(places.shared), "deep")
+    os.mkdir(here)
+    try:
+        os.chdir(here)
+        for _level in range(1200):
+            os.mkdir("d")
+            os.chdir("d")
+    finally:
+        os.chdir(before)
+    assert max(path.count("/d") for path, _status in entries(here)) <= shared_module.DEPTH + 3
+    for number in range(2500):
+        (places.shared / f"file{number}").touch()
+    assert len(list(entries(str(places.shared)))) == shared_module.LOOKED_AT + 1

@@ -1,5 +1,6 @@
 """What the action `step` sends to a host, and what it does not."""
 
+import asyncio
 import json
 from contextlib import nullcontext
 from pathlib import Path
@@ -368,3 +369,55 @@ def test_a_misspelt_key(action: Any) -> None:
         "hello: unknown key 'helth_path' in 'apps'."
         in action.run(None, {"inventory_hostname": "web1", "groups": {"workers": ["web1"], "others": ["web2"]}})["msg"]
     )
+
+
+def configured(action: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str = "", **changes: Any) -> dict[str, Any]:
+    """What Gunicorn's settings are, with a file of the app's own."""
+    (tmp_path / "gunicorn.conf.py").write_text(own, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    given = {**APP, "gunicorn_config": "gunicorn.conf.py" if own else None, **changes}
+    app, *_root = normalise([given, *([{**APP, "name": "root"}] if "path" in changes else [])], "/nowhere", sources=False)
+    action._groups = set()
+    [text] = [text for path, text in action._files(app, NEW).items() if path.endswith("gunicorn.conf.py")]
+    found: dict[str, Any] = {}
+    exec(text, found)
+    return found
+
+
+def test_what_gunicorns_own_file_may_not_set_is_named_at_once(action: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RuntimeError, match=r"gunicorn\.conf\.py sets .*; remove: workers \(use 'workers'\), bind$"):
+        configured(action, tmp_path, monkeypatch, "bind = ':8000'\nworkers = 3\nloglevel = 'debug'\n")
+
+
+def test_hooks_of_gunicorns_own_file_are_called_besides(action: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = "called = []\ndef post_fork(server, worker): called.append('fork')\ndef post_worker_init(worker): called.append('init')\nproc_name = 'shop'\n"
+    found = configured(action, tmp_path, monkeypatch, own, gunicorn={"proc_name": "other"})
+    worker = SimpleNamespace(app=SimpleNamespace(callable=lambda environ, _start: environ), wsgi=None)
+    found["post_worker_init"](worker)
+    assert (found["called"], found["proc_name"], found["worker_class"]) == (["init"], "other", "gthread")
+    assert "own_post_fork" in found["post_fork"].__code__.co_names  # it writes into /proc of the test's own process besides
+
+
+@pytest.mark.parametrize(("path", "expected"), [("/api", ("/api", "")), ("/api/x", ("/api", "/x")), ("/apix", ("", "/apix")), ("/", ("", "/"))])
+def test_a_wsgi_app_is_told_its_prefix(action: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, expected: tuple[str, str]) -> None:
+    found = configured(action, tmp_path, monkeypatch, path="/api", health_path="/api", strip_path=True)
+    worker = SimpleNamespace(app=SimpleNamespace(callable=lambda environ, _start: environ), wsgi=None)
+    found["post_worker_init"](worker)
+    environ = worker.wsgi({"PATH_INFO": path, "SCRIPT_NAME": "", "HTTP_X_REAL_IP": "192.0.2.1"}, None)
+    assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == expected
+    assert environ["REMOTE_ADDR"] == "192.0.2.1"
+
+
+@pytest.mark.parametrize("of_gunicorn", [True, False])
+def test_an_asgi_app_is_told_its_prefix(action: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_gunicorn: bool) -> None:
+    """The path stays whole, as ASGI has it; on Gunicorn's own worker, and on Uvicorn's."""
+    found = configured(action, tmp_path, monkeypatch, server="asgi", path="/api", health_path="/api", strip_path=True)
+    seen: list[dict[str, Any]] = []
+
+    async def app(scope: dict[str, Any], _receive: None, _send: None) -> None:
+        seen.append(scope)
+
+    worker = SimpleNamespace(app=SimpleNamespace(callable=app), wsgi=app, **({"asgi": app} if of_gunicorn else {}))
+    found["post_worker_init"](worker)
+    asyncio.run((worker.asgi if of_gunicorn else worker.wsgi)({"type": "http", "path": "/api/x", "headers": [(b"x-real-ip", b"192.0.2.1")]}, None, None))
+    assert [(scope["root_path"], scope["path"], scope["client"]) for scope in seen] == [("/api", "/api/x", ("192.0.2.1", 0))]

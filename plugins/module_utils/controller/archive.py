@@ -49,12 +49,21 @@ class Revision:
     dirty: bool
 
 
-def _git(source: str, *arguments: str) -> str | None:
-    """What git prints, or None where the source is not in a checkout or there is no git."""
+def _git(source: str, git: str | None, *arguments: str) -> str | None:
+    """What git prints, or None where the source is not in a checkout or there is no git.
+
+    :param git: the repository's `.git`, at the top of the checkout; None to look for one, as in a directory of the user's own; empty where there is
+        none. In what comes from elsewhere git must not look for one: its configuration names programs, which git would run.
+    """
+    if git == "":
+        return None
+    known = ["-c", "safe.bareRepository=explicit"] if git is None else [f"--git-dir={git}", f"--work-tree={os.path.dirname(git)}"]
     # A git hook that deploys sets these for its own repository
     environment = {name: value for name, value in os.environ.items() if name not in OF_A_HOOK} | ENGLISH
     try:
-        done = subprocess.run(["git", "-C", source, *arguments], env=environment, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False)
+        done = subprocess.run(
+            ["git", "-C", source, *known, *arguments], env=environment, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False
+        )
     except FileNotFoundError:
         return None
     if done.returncode == 0:
@@ -111,18 +120,19 @@ def _outside_environments(names: Sequence[str]) -> set[str]:
     return {name for name in names if not name.startswith(environments)}
 
 
-def select(source: str, include: Sequence[str] = ()) -> Selection:
+def select(source: str, include: Sequence[str] = (), git: str | None = None) -> Selection:
     """Which files of the source are deployed.
 
     :param include: paths and patterns that go in whatever git or their name says.
+    :param git: the repository; see `_git`.
     :raises ArchiveError: where git cannot say.
     """
-    listed = _git(source, "ls-files", "-z", "--cached", "--recurse-submodules")
+    listed = _git(source, git, "ls-files", "-z", "--cached", "--recurse-submodules")
     if listed is None:
         found = _walk(source)
         left_out = {name for name in found if looks_private(name) and not included(name, include)}
         return Selection(sorted({*found} - left_out), sorted(left_out), [])
-    untracked = (_git(source, "ls-files", "-z", "--others", "--exclude-standard") or "").split("\0")
+    untracked = (_git(source, git, "ls-files", "-z", "--others", "--exclude-standard") or "").split("\0")
     known = [name for name in [*listed.split("\0"), *untracked] if name and os.path.lexists(os.path.join(source, name))]
     names = _outside_environments(known)
     if include:
@@ -130,18 +140,18 @@ def select(source: str, include: Sequence[str] = ()) -> Selection:
     return Selection(sorted(names), [], sorted(name for name in {*untracked} & names if looks_private(name) and not included(name, include)))
 
 
-def list_files(source: str, include: Sequence[str] = ()) -> list[str]:
+def list_files(source: str, include: Sequence[str] = (), git: str | None = None) -> list[str]:
     """The files and links of the source that are deployed: paths relative to it, sorted."""
-    return select(source, include).names
+    return select(source, include, git).names
 
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
-def warnings(source: str, include: Sequence[str] = ()) -> list[str]:
+def warnings(source: str, include: Sequence[str] = (), git: str | None = None) -> list[str]:
     """What the operator is told about what looks private, and about what is included and is not there."""
-    found = select(source, include)
+    found = select(source, include, git)
     told = []
     if found.left_out:
         told.append(
@@ -158,17 +168,17 @@ def warnings(source: str, include: Sequence[str] = ()) -> list[str]:
     return told
 
 
-def revision(source: str) -> Revision:
+def revision(source: str, git: str | None = None) -> Revision:
     """The revision of the source."""
-    commit = _git(source, "rev-parse", "HEAD")
+    commit = _git(source, git, "rev-parse", "HEAD")
     if commit is None:
         return Revision("", False)
-    return Revision(commit.strip(), bool(_git(source, "status", "--porcelain", "--", ".")))
+    return Revision(commit.strip(), bool(_git(source, git, "status", "--porcelain", "--", ".")))
 
 
-def version(source: str) -> str:
+def version(source: str, git: str | None = None) -> str:
     """The version that git's tags give the source, as PEP 440 has it; empty where there is no tag with a version."""
-    described = _git(source, "describe", "--tags", "--long", "--match=[0-9]*", "--match=v[0-9]*")
+    described = _git(source, git, "describe", "--tags", "--long", "--match=[0-9]*", "--match=v[0-9]*")
     found = re.fullmatch(r"v?([0-9]+(?:\.[0-9]+)*(?:(?:a|b|rc)[0-9]+)?)-([0-9]+)-(g[0-9a-f]+)", (described or "").strip())
     if not found:
         return ""
@@ -196,16 +206,17 @@ def _entry(source: str, name: str) -> tarfile.TarInfo:
     return entry
 
 
-def build(source: str, target: IO[bytes], include: Sequence[str] = ()) -> str:
+def build(source: str, target: IO[bytes], include: Sequence[str] = (), git: str | None = None) -> str:
     """Write the archive (tar, gzip) of the source: the same bytes for the same names, modes and content.
 
     :param source: directory of the app.
     :param target: binary file to write to.
     :param include: paths and patterns that go in whatever git or their name says.
+    :param git: the repository; see `_git`.
     :returns: the SHA-256 of what is in it, in hexadecimal.
     :raises ArchiveError: when there is nothing to deploy, or something that cannot be.
     """
-    names = list_files(source, include)
+    names = list_files(source, include, git)
     if not names:
         raise ArchiveError(f"the source {source} has no files to deploy (git ignores all of them, or it is empty).")
     digest = hashlib.sha256()

@@ -23,10 +23,11 @@ SHOWN = 40  # lines of what a command said
 
 @dataclass(frozen=True)
 class Tree:
-    """A directory with what is deployed, and what of it is whatever its name is."""
+    """A directory with what is deployed, and what of it is whatever its name is; `git` as in archive.py."""
 
     directory: str
     include: Sequence[str]
+    git: str | None = ""
 
 
 def cache() -> str:
@@ -59,10 +60,22 @@ def _forget(name: str, keep: str) -> None:
         shutil.rmtree(entry.path, ignore_errors=True)  # what cannot be removed takes up room, and is no reason to end a deploy
 
 
-def build_here(app: Mapping[str, Any]) -> Tree:
+def _export(command: str, requirements: str, place: str) -> None:
+    """Have a lock file exported where nothing else of the source is: its tools load plugins and settings that lie beside it."""
+    directory = os.path.join(place, os.path.dirname(requirements))
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=cache()) as bare:
+        for name in (os.path.basename(requirements), *exported.BESIDE):
+            if os.path.isfile(os.path.join(directory, name)) and not os.path.islink(os.path.join(directory, name)):
+                shutil.copyfile(os.path.join(directory, name), os.path.join(bare, name))
+        _run(command, bare)
+        shutil.copyfile(os.path.join(bare, exported.FILE), os.path.join(directory, exported.FILE))
+
+
+def build_here(app: Mapping[str, Any], git: str | None = None) -> Tree:
     """The source of an app with what its `local_build` makes of it, and with its lock file exported where uv does not read that.
 
     :param app: with `name`, `source`, `include` and perhaps `local_build`, `requirements`, `extras` and `groups`.
+    :param git: the repository of the source; see archive.py.
     :raises ArchiveError: when a command fails, or is not there.
     """
     source, include = app["source"], app["include"]
@@ -70,15 +83,15 @@ def build_here(app: Mapping[str, Any]) -> Tree:
     export = exported.command(requirements, app.get("extras", []), app.get("groups", []))
     commands = {key: command for key, command in (("local_build", app.get("local_build", "")), ("requirements", export)) if command}
     if not commands:
-        return Tree(source, include)
-    if export and not shutil.which(tool := export.split(" && ")[1].split()[0]):
+        return Tree(source, include, git)
+    if export and not shutil.which(tool := export.split()[0]):
         raise ArchiveError(
             f"app '{app['name']}': {requirements} is {tool}'s, which is not installed on this machine; nothing was touched.\n"
             "Where it is set: 'requirements' of the app in the inventory, or the files in its source.\n"
             f"Next: {exported.TOOLS[os.path.basename(requirements)]}; or set 'requirements' to a lock file that uv reads."
         )
     packed = io.BytesIO()
-    digest = build(source, packed, include)
+    digest = build(source, packed, include, git)
     inputs = hashlib.sha256("\0".join([digest, *commands.values()]).encode()).hexdigest()
     target = os.path.join(cache(), f"{app['name']}.{inputs[:32]}")
     if os.path.isdir(target):
@@ -92,7 +105,10 @@ def build_here(app: Mapping[str, Any]) -> Tree:
             tar.extractall(place, filter="data")
         for key, command in commands.items():
             try:
-                _run(command, place)
+                if key == "requirements":
+                    _export(command, requirements, place)
+                else:
+                    _run(command, place)
             except ArchiveError as error:
                 what = "'local_build' was run" if key == "local_build" else f"{requirements} was exported with '{command}'"
                 raise ArchiveError(f"app '{app['name']}': {what}, and {error}\nWhere it is set: '{key}' of the app in the inventory.") from None

@@ -782,7 +782,7 @@ def _check_site(app: Mapping[str, Any], where: str) -> list[str]:
             problems.append(f"{where}: '{path}: {target}' in 'redirects' must be a path such as /old, and a path or a URL that it leads to.")
     for network in app["allow"]:
         try:
-            ipaddress.ip_network(network)
+            ipaddress.ip_network(network.replace("%", " "))  # with it, a scope of IPv6 may be any text
         except ValueError as error:
             problems.append(f"{where}: '{network}' in 'allow' is no network such as 192.0.2.0/24: {error}.")
     for code in app["error_pages"]:

@@ -25,6 +25,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.text import ENGLISH
 REPOSITORY = re.compile(r"(?:https?|ssh|git|file)://\S+|[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+:(?!/)\S+")
 ARCHIVE = re.compile(r".+\.(?:tar|tar\.gz|tgz|tar\.xz|tar\.bz2|zip)")
 URL = re.compile(r"https?://\S+")
+CREDENTIALS = re.compile(r"(https?://)[^/@\s'\"]*@")
 COMMIT = re.compile(r"[0-9a-f]{7,64}")
 NO_SUCH_REF = re.compile(r"couldn't find remote ref|not our ref|no such remote ref", re.IGNORECASE)
 
@@ -40,11 +41,12 @@ class FetchError(Exception):
 
 @dataclass(frozen=True)
 class Fetched:
-    """A source on the controller: its `directory`, and for people what it is and which `ref` of it."""
+    """A source on the controller: its `directory`, and for people what it is and which `ref` of it; `git` as in archive.py."""
 
     directory: str
     source: str
     ref: str = ""
+    git: str = ""
 
 
 def kind(app: Mapping[str, Any]) -> str:
@@ -77,7 +79,8 @@ def _git(url: str, *arguments: str) -> str:
     except FileNotFoundError:
         raise FetchError("git is not installed on this machine.\nNext: install it, then run the same command again.") from None
     if done.returncode:
-        raise FetchError(plain((done.stderr.strip() or done.stdout.strip()).replace(url, without_credentials(url))))
+        said = (done.stderr.strip() or done.stdout.strip()).replace(url, without_credentials(url))
+        raise FetchError(plain(CREDENTIALS.sub(r"\1", said)))  # those of a submodule, too
     return done.stdout
 
 
@@ -159,7 +162,8 @@ def fetch(app: Mapping[str, Any], ref: str, place: str, download: Download) -> F
     if kind(app) == "package":
         os.mkdir(target)
         with open(f"{target}/requirements.txt", "w", encoding="utf-8") as stream:
-            stream.write(f"{app['package']}\n{'' if app.get('server') == 'command' else 'gunicorn'}\n")
+            gunicorn = {"command": "", "gevent": "gunicorn[gevent]\n"}.get(app.get("server") or "", "gunicorn\n")
+            stream.write(f"{app['package']}\n{gunicorn}")
         return Fetched(target, app["package"])
     if kind(app) == "repository":
         _checkout(source, ref, target)
@@ -178,4 +182,4 @@ def fetch(app: Mapping[str, Any], ref: str, place: str, download: Download) -> F
     directory = os.path.normpath(f"{target}/{app['subdirectory'] or '.'}")
     if not os.path.isdir(directory) or not f"{os.path.realpath(directory)}/".startswith(f"{os.path.realpath(place)}/"):
         raise FetchError(f"{shown} has no directory '{app['subdirectory']}', which 'subdirectory' names.")
-    return Fetched(directory, shown, ref)
+    return Fetched(directory, shown, ref, f"{target}/.git" if kind(app) == "repository" else "")

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import glob
 import grp
+import itertools
 import os
 import pwd
 import re
@@ -21,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
 
 LOOKED_AT = 2000  # entries of a directory tree that a check of owners looks at
+DEPTH = 30  # levels of it
 SYSTEM_IDS = range(100, 1000)  # what useradd --system takes on Debian and Ubuntu
 EXTENSION = re.compile(r"[^/.][^/]*\.\w+")
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -183,20 +185,37 @@ def left_behind(shared: str, before: Sequence[str], names: Sequence[str], empty:
     )
 
 
+def _below(directory: int, path: str, depth: int, left: list[int]) -> Iterator[tuple[str, os.stat_result]]:
+    """What is in a directory, then what lies below that; the app can nest directories as deep, and fill them as far, as it likes.
+
+    :param left: how many entries may still be looked at; counted down.
+    """
+    folders = []
+    with os.scandir(directory) as listed:
+        for entry in itertools.islice(listed, left[0]):
+            with contextlib.suppress(FileNotFoundError):
+                status = entry.stat(follow_symlinks=False)
+                yield f"{path}/{entry.name}", status
+                folders += [entry.name] if stat.S_ISDIR(status.st_mode) else []
+            left[0] -= 1
+    for name in folders if depth < DEPTH else ():
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:  # it may be gone, or be a link by now
+            handle = os.open(name, DIRECTORY, dir_fd=directory)
+            stack.callback(os.close, handle)
+            yield from _below(handle, f"{path}/{name}", depth + 1, left)
+
+
 def entries(path: str) -> Iterator[tuple[str, os.stat_result]]:
     """A directory, all that is in it, and what lies below that, up to a bound; no link is followed."""
-    left = LOOKED_AT
     top = os.path.realpath(path)  # a link in its place is the operator's, whose disk is elsewhere: root alone can change what is above
     if not os.path.isdir(top):
         return
     yield path, os.stat(top)
-    for directory, folders, files, handle in os.fwalk(top, follow_symlinks=False):
-        for name in folders + files:
-            with contextlib.suppress(FileNotFoundError):
-                yield directory.replace(top, path, 1) + f"/{name}", os.stat(name, dir_fd=handle, follow_symlinks=False)
-        left -= len(folders) + len(files)
-        if left <= 0:
-            return
+    handle = os.open(top, DIRECTORY)
+    try:
+        yield from _below(handle, path, 0, [LOOKED_AT])
+    finally:
+        os.close(handle)
 
 
 def _user(uid: int) -> str:
