@@ -332,3 +332,16 @@ def test_the_user_of_a_submodules_url_is_not_shown(repository: Path, place: str)
         fetch({**NOTHING, "source": f"file://{repository}"}, "", place, no_download)
     assert "127.0.0.1:9/x.git" in str(raised.value)
     assert "TOKEN123" not in str(raised.value)
+
+
+def test_a_wheel(tmp_path: Path, place: str) -> None:
+    """It is the app, and its checksum counts."""
+    wheel = tmp_path / "shop-1.2-py3-none-any.whl"
+    wheel.write_bytes(b"a wheel")
+    app = {**NOTHING, "source": str(wheel), "checksum": f"sha256:{hashlib.sha256(b'a wheel').hexdigest()}"}
+    fetched = fetch(app, "", place, no_download)
+    assert sorted(os.listdir(fetched.directory)) == ["requirements.txt", wheel.name]
+    assert Path(fetched.directory, "requirements.txt").read_text(encoding="utf-8") == f"./{wheel.name}\ngunicorn\n"
+    (tmp_path / "other").mkdir()
+    with pytest.raises(FetchError, match="it has the checksum"):
+        fetch({**app, "checksum": f"sha256:{'0' * 64}"}, "", str(tmp_path / "other"), no_download)

@@ -13,10 +13,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from ansible import constants  # type: ignore[attr-defined]
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.action import ActionBase
-from ansible.template import Templar
+from ansible.template import Templar, trust_as_template
 from ansible_collections.plainstack.web.plugins.action import certificate, configuration, firewall, nginx_info
 from ansible_collections.plainstack.web.plugins.module_utils import stamp
 from ansible_collections.plainstack.web.plugins.module_utils.controller import wiring
@@ -54,7 +55,7 @@ from types import SimpleNamespace
 from ansible.plugins.loader import init_plugin_loader
 init_plugin_loader([sys.argv[1]])
 from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar
+from ansible.template import Templar, trust_as_template
 from ansible_collections.plainstack.web.plugins.plugin_utils import looks
 loader = DataLoader()
 action = SimpleNamespace(_loader=loader, _templar=Templar(loader=loader, variables={}))
@@ -223,3 +224,19 @@ def test_a_certbot_that_is_not_debians_fails_where_one_is_needed(needed: bool, f
     result = looks.run(None, HOST)
     assert result.get("failed", False) is failed
     assert not failed or result["msg"] == "/snap/bin/certbot is a certbot from snap"
+
+
+def test_sudo_is_not_given_the_indexes_of_packages() -> None:
+    """Their URLs have passwords, and sudo writes what it is given into the journal."""
+    role = yaml.safe_load((ROOT / "roles/python/vars/main.yml").read_text(encoding="utf-8"))
+    given = {
+        "UV_INDEX": "1",
+        "UV_DEFAULT_INDEX": "2",
+        "UV_EXTRA_INDEX_URL": "3",
+        "UV_INDEX_OURS_PASSWORD": "4",
+        "PIP_INDEX_URL": "5",
+        "UV_PYTHON_INSTALL_MIRROR": "6",
+    }
+    templar = Templar(loader=DataLoader(), variables={"python_build_environment": given})
+    found = templar.template(trust_as_template(role["__python_environment"]))
+    assert found == {"PIP_INDEX_URL": "5", "UV_PYTHON_INSTALL_MIRROR": "6"}

@@ -136,7 +136,7 @@ SPEC: dict[str, dict[str, Any]] = {
         "type": "path",
         "default": None,
         "description": "Where the app comes from, if it is no `package`: a directory on the controller, relative to the inventory's directory, of which in "
-        "a git checkout the tracked and the unignored files are deployed; a git URL; or an archive (tar, zip), as a path or a URL.",
+        "a git checkout the tracked and the unignored files are deployed; a git URL; or an archive (tar, zip) or a wheel, as a path or a URL.",
     },
     "ref": {
         "type": "str",
@@ -159,7 +159,8 @@ SPEC: dict[str, dict[str, Any]] = {
         "type": "str",
         "default": None,
         "pattern": REQUIREMENT,
-        "description": "A package of PyPI that is the app, instead of a `source`: `isso==0.13.0`. Gunicorn is installed with it.",
+        "description": "A package of PyPI, or of the index in `build_environment`, that is the app, instead of a `source`: `httpbin==0.10.2`. Gunicorn is "
+        "installed with it.",
     },
     "module": {
         "type": "str",
@@ -245,7 +246,7 @@ SPEC: dict[str, dict[str, Any]] = {
         "default": {},
         "keys": URL_PREFIX,
         "values": ["str"],
-        "description": "Paths that lead elsewhere, for good (301): `{/old: /new, /shop: https://shop.example.com/}`.",
+        "description": "Exact paths that lead elsewhere, for good (301): `{/old: /new, /shop: https://shop.example.com/}`; the query string is dropped.",
     },
     "allow": {
         "type": "list",
@@ -256,16 +257,16 @@ SPEC: dict[str, dict[str, Any]] = {
     "basic_auth": {
         "type": "path",
         "default": None,
-        "description": "Names and passwords that visitors are asked for: a file on the controller as `htpasswd -5` or `htpasswd -B` makes it, relative to the "
-        "inventory's directory; may be encrypted with Ansible Vault. Health checks and ACME go on.",
+        "description": "Names and passwords that visitors are asked for: a file on the controller as `htpasswd -5` or `htpasswd -B` makes it, beside the "
+        "inventory's directory, such as `../passwords`; may be encrypted with Ansible Vault. Health checks and ACME go on.",
     },
     "error_pages": {
         "type": "dict",
         "default": {},
         "keys": CODE,
         "values": ["str"],
-        "description": "Your own pages for 403, 404, 413, 429, 500, 502, 503 and 504: `{502: errors/down.html}`, files on the controller, relative to the "
-        "inventory's directory, each with all that it needs in it. With one for 403, 404 or 500 they take the place of the app's own pages, too.",
+        "description": "Your own pages for 403, 404, 413, 429, 500, 502, 503 and 504: `{502: ../pages/down.html}`, files on the controller, beside the "
+        "inventory's directory, each with all that it needs in it. With one for 403, 404 or 500, all of them replace the app's own pages, too.",
     },
     "rate_limit": {
         "type": "int",
@@ -382,7 +383,7 @@ SPEC: dict[str, dict[str, Any]] = {
         "type": "str",
         "default": "/",
         "pattern": URL_PATH,
-        "description": "Path that answers 200 to 399 when the app is well; asked of every new release before it gets traffic; 400 to 499 for 5 s is final.",
+        "description": "Path that answers 200 to 399 when the app is healthy; probed on every new release before it gets traffic; 400 to 499 for 5 s is final.",
     },
     "start_timeout": {
         "type": "int",
@@ -807,7 +808,7 @@ def _check_source(app: Mapping[str, Any], where: str) -> list[str]:
     for key, rule in (
         ("ref", "must be the name of a branch, a tag or a commit"),
         ("checksum", "must be sha256: and 64 hexadecimal digits"),
-        ("package", "must be a package of PyPI with its version, such as isso==0.13.0"),
+        ("package", "must be a package of PyPI with its version, such as httpbin==0.10.2"),
     ):
         if app[key] and not SPEC[key]["pattern"].fullmatch(app[key]):
             problems.append(f"{where}: '{key}' is '{app[key]}'; it {rule}.")

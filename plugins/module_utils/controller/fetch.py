@@ -23,7 +23,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.controller.archive 
 from ansible_collections.plainstack.web.plugins.module_utils.text import ENGLISH, plain
 
 REPOSITORY = re.compile(r"(?:https?|ssh|git|file)://\S+|[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+:(?!/)\S+")
-ARCHIVE = re.compile(r".+\.(?:tar|tar\.gz|tgz|tar\.xz|tar\.bz2|zip)")
+ARCHIVE = re.compile(r".+\.(?:tar|tar\.gz|tgz|tar\.xz|tar\.bz2|zip|whl)")
 URL = re.compile(r"https?://\S+")
 CREDENTIALS = re.compile(r"(https?://)[^/@\s'\"]*@")
 COMMIT = re.compile(r"[0-9a-f]{7,64}")
@@ -147,6 +147,14 @@ def _unpack(path: str, target: str) -> str:
     return f"{target}/{found[0]}" if len(found) == 1 and os.path.isdir(f"{target}/{found[0]}") else target
 
 
+def _require(target: str, requirement: str, app: Mapping[str, Any]) -> None:
+    """A source that is nothing but requirements: what is the app, and what serves it."""
+    gunicorn = {"command": "", "gevent": "gunicorn[gevent]\n"}.get(app.get("server") or "", "gunicorn\n")
+    os.mkdir(target)
+    with open(f"{target}/requirements.txt", "w", encoding="utf-8") as stream:
+        stream.write(f"{requirement}\n{gunicorn}")
+
+
 def fetch(app: Mapping[str, Any], ref: str, place: str, download: Download) -> Fetched:
     """Make the source of an app a directory.
 
@@ -160,10 +168,7 @@ def fetch(app: Mapping[str, Any], ref: str, place: str, download: Download) -> F
     shown = without_credentials(source)
     target = f"{place}/source"
     if kind(app) == "package":
-        os.mkdir(target)
-        with open(f"{target}/requirements.txt", "w", encoding="utf-8") as stream:
-            gunicorn = {"command": "", "gevent": "gunicorn[gevent]\n"}.get(app.get("server") or "", "gunicorn\n")
-            stream.write(f"{app['package']}\n{gunicorn}")
+        _require(target, app["package"], app)
         return Fetched(target, app["package"])
     if kind(app) == "repository":
         _checkout(source, ref, target)
@@ -178,7 +183,11 @@ def fetch(app: Mapping[str, Any], ref: str, place: str, download: Download) -> F
                 raise FetchError(f"{shown} cannot be downloaded: {plain(str(error))}") from error
         if app["checksum"]:
             _check_sum(path, app["checksum"])
-        target = _unpack(path, target)
+        if path.endswith(".whl"):
+            _require(target, f"./{os.path.basename(path)}", app)
+            shutil.copyfile(path, f"{target}/{os.path.basename(path)}")
+        else:
+            target = _unpack(path, target)
     directory = os.path.normpath(f"{target}/{app['subdirectory'] or '.'}")
     if not os.path.isdir(directory) or not f"{os.path.realpath(directory)}/".startswith(f"{os.path.realpath(place)}/"):
         raise FetchError(f"{shown} has no directory '{app['subdirectory']}', which 'subdirectory' names.")

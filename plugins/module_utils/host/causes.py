@@ -25,7 +25,7 @@ RULES: tuple[Rule, ...] = (
     ),
     (
         r"lockfile at `([^`]+)` needs to be updated",
-        "{0} does not belong to the pyproject.toml beside it, which was changed after locking",
+        "{0} does not belong to the pyproject.toml beside it, which was changed after locking, or was locked with another index than 'build_environment' names",
         f"run 'uv lock' in the source, commit it {TRY}.",
     ),
     (
