@@ -268,7 +268,7 @@ def test_behind_a_proxy_that_is_trusted(host: Host, https: Request, http_: Reque
     assert deployed.returncode == 0, deployed.stdout[-3000:]
     assert json.loads(http_(name, "/around", headers=said).body)["address"] == "192.0.2.7"
     assert json.loads(http_(name, "/bin/get", headers=said).body)["url"] == f"https://{name}/bin/get"
-    assert {http_(name, "/around", headers={**said, "X-Forwarded-For": local}).status for local in ("127.0.0.1", "::1", "192.0.2.7, 127.0.0.2")} == {400}
+    assert {http_(name, "/around", headers={**said, "X-Forwarded-For": local}).status for local in ("127.0.0.1", "::1", "127.0.0.2")} == {400}
     assert http_(name, "/old", headers=said).headers["location"] == f"https://{name}/about"
     assert http_(name, "/about").headers["location"] == f"https://{name}/about"
     assert http_(name, "/.well-known/acme-challenge/none").status == 404
