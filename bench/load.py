@@ -188,24 +188,25 @@ async def steady(target: Target, path: str, clients: int, seconds: float, after:
 
 
 def throughput(vm: VM, path: str, seconds: int, clients: int = 20) -> float:
-    """Requests a second over HTTPS, on kept connections (HTTP/1.1), as h2load counts them after a second of warm-up.
+    """Requests a second over HTTPS, on kept connections (HTTP/1.1), as h2load counts them after a warm-up of about a second.
+
+    A number of requests is asked for, and not a duration: with `--duration`, h2load does not always come to an end.
 
     :raises BenchError: when one of them failed.
     """
+    rate = requests(vm, path, 50 * clients, clients)
+    rate = requests(vm, path, max(clients, int(rate)), clients)
+    return requests(vm, path, max(clients, int(rate * seconds)), clients)
+
+
+def requests(vm: VM, path: str, count: int, clients: int) -> float:
+    """Requests a second while so many are asked for."""
     uri = f"https://{vm.domain}{path}"
-    arguments = [
-        "h2load",
-        "--h1",
-        f"--clients={clients}",
-        "--threads=1",
-        "--warm-up-time=1",
-        f"--duration={seconds}",
-        f"--connect-to=127.0.0.1:{vm.https_port}",
-    ]
-    output = command([*arguments, uri], limit=seconds + 60)
+    arguments = ["h2load", "--h1", f"--clients={clients}", "--threads=1", f"--requests={count}", f"--connect-to=127.0.0.1:{vm.https_port}"]
+    output = command([*arguments, uri], limit=120)
     rate = re.search(r"finished in \S+, ([\d.]+) req/s", output)
     failed = re.search(r"(\d+) failed, (\d+) errored, (\d+) timeout", output)
     codes = re.search(r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", output)
-    if not (rate and failed and codes) or any(int(count) for count in (*failed.groups(), *codes.groups()[1:])):
+    if not (rate and failed and codes) or any(int(number) for number in (*failed.groups(), *codes.groups()[1:])):
         raise BenchError(f"{output}\nh2load saw failed requests to {vm.name}")
     return float(rate[1])
