@@ -113,6 +113,16 @@ def test_a_traceback_of_every_worker_is_there_once(programs: Path, error: str) -
     assert log("a.service") == f"first words\n{error}\nlast words"
 
 
+def test_gunicorn_does_not_push_the_words_of_its_workers_out(programs: Path) -> None:
+    """Where several workers fail at a time its own traceback is longer than what is shown."""
+    halted = [
+        f"Traceback (most recent call last):\n{'  File a.py' * 40}\ngunicorn.errors.HaltServer: <HaltServer 'Worker failed to boot.' 3>" for _ in range(2)
+    ]
+    (programs / "text").write_text(f"it is an ASGI app\n{halted[0]}\n{WHILE}\n{halted[1]}\nFailed with result 'exit-code'.\n")
+    says(programs, f"cat {programs}/text")
+    assert log("a.service", 2) == "it is an ASGI app\nFailed with result 'exit-code'."
+
+
 def test_tracebacks_that_differ_are_all_there(programs: Path) -> None:
     (programs / "text").write_text("\n".join(GONE.format(word) for word in ("one", "two", "one")) + "\n")
     says(programs, f"cat {programs}/text")

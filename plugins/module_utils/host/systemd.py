@@ -16,6 +16,7 @@ OF_EACH_PROCESS = re.compile(
 RESTARTED = ": Scheduled restart job, restart counter is at "
 LONGEST = 2000  # characters of a line that are shown
 PROBED_FOR = 2.0  # seconds that the live release has to answer before an error says that it serves
+HALTED = "gunicorn.errors.HaltServer: "
 _ERROR = r"Traceback \(most recent call last\):\n(?:[ \t].*\n)*\S.*"
 TRACEBACK = re.compile(rf"^{_ERROR}(?:\n+(?:During handling of|The above exception was) .*:\n+{_ERROR})*\n?", re.MULTILINE)
 
@@ -38,11 +39,12 @@ def show(unit: str, *properties: str) -> dict[str, str]:
 
 
 def _once(text: str) -> str:
-    """The text with each traceback once, where it comes last."""
+    """The text with each traceback once, where it comes last; without that of a Gunicorn whose workers have failed, which says nothing of why."""
     errors = list(TRACEBACK.finditer(text))
     last = {error[0].rstrip("\n"): error.start() for error in errors}
     for error in reversed(errors):
-        if last[error[0].rstrip("\n")] != error.start():
+        said = error[0].rstrip("\n")
+        if last[said] != error.start() or said.rsplit("\n", 1)[1].startswith(HALTED):
             text = text[: error.start()] + text[error.end() :]
     return text
 
