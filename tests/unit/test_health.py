@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.plainstack.web.plugins.module_utils.host import health
 from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health, ask_instance, ask_nginx
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -218,23 +219,40 @@ def test_nginx(serve: Serve, context: ssl.SSLContext, monkeypatch: pytest.Monkey
     server = TcpServer(("127.0.0.1", 0), Handler)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     serve(server, status)
-    connect, places = socket.create_connection, []
-
-    def here(place: tuple[str, int], timeout: float) -> socket.socket:
-        places.append((place, timeout))
-        return connect(("127.0.0.1", int(server.server_address[1])), timeout)
-
-    monkeypatch.setattr(socket, "create_connection", here)
+    place = int(server.server_address[1])
+    monkeypatch.setattr(health, "_connect", lambda port, _deadline: socket.create_connection(("127.0.0.1", {443: place}[port])))
     assert ask_nginx(HEALTH, 5) == wrong
-    assert places == [(("127.0.0.1", 443), 5)]
     assert names == ["hello.example.com"]
     [(asked, headers)] = server.asked  # type: ignore[attr-defined]
     assert (asked, headers["Host"]) == ("/healthz?deep=1", "hello.example.com")
 
 
 def test_no_nginx(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_arguments: object) -> socket.socket:
-        raise ConnectionRefusedError(111, "Connection refused")
-
-    monkeypatch.setattr(socket, "create_connection", refuse)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    connect = health._connect
+    monkeypatch.setattr(health, "_connect", lambda _port, deadline: connect(port, deadline))
+    monkeypatch.setattr(health, "PRIVILEGED", range(40000, 40003))
     assert ask_nginx(HEALTH, 5) == "gave no answer ([Errno 111] Connection refused)"
+
+
+def test_a_port_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one is used; when there is none, that is the error."""
+    with socket.create_server(("127.0.0.1", 0)) as nginx, socket.create_server(("127.0.0.1", 0)) as taken:
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            free = closed.getsockname()[1]
+        port, used = nginx.getsockname()[1], taken.getsockname()[1]
+        monkeypatch.setattr(health, "PRIVILEGED", [used, free])
+        for _ in range(4):  # also while the kernel still keeps the connection before
+            with health._connect(port, time.monotonic() + 5) as connection:
+                accepted, source = nginx.accept()
+                assert source == connection.getsockname() == ("127.0.0.1", free)
+                accepted.close()
+        monkeypatch.setattr(health, "PRIVILEGED", [used])
+        with pytest.raises(OSError, match="Address already in use"):
+            health._connect(port, time.monotonic() + 5)
+
+
+def test_only_root_can_use_the_ports() -> None:
+    """Also where a system gives the port of HTTP to everybody, as many do for containers."""
+    assert max(health.PRIVILEGED) < 80

@@ -116,7 +116,8 @@ RUNS: dict[str, dict[str, Any]] = {
         "type": "str",
         "default": "",
         "pattern": GROUP,
-        "description": "Group of the inventory on whose servers it runs, of those that have the app. Default: all of them.",
+        "description": "Group of the inventory on whose servers it runs, of the app servers that have the app and of `worker_servers`. Default: the app "
+        "servers that have the app.",
     },
 }
 
@@ -252,13 +253,13 @@ SPEC: dict[str, dict[str, Any]] = {
         "type": "list",
         "elements": "str",
         "default": [],
-        "description": "Networks whose visitors alone see the site, such as `[192.0.2.0/24, 2001:db8::/32]`; others get 403. Health checks and ACME go on.",
+        "description": "Networks from which the site can be used, such as `[192.0.2.0/24, 2001:db8::/32]`; others get 403. Health checks and ACME go on.",
     },
     "basic_auth": {
         "type": "path",
         "default": None,
-        "description": "Names and passwords that visitors are asked for: a file on the controller as `htpasswd -5` or `htpasswd -B` makes it, beside the "
-        "inventory's directory, such as `../passwords`; may be encrypted with Ansible Vault. Health checks and ACME go on.",
+        "description": "File of users and passwords for HTTP basic authentication, on the controller, as `htpasswd -5` or `htpasswd -B` makes it; relative "
+        "to the inventory's directory, such as `../passwords`; may be encrypted with Ansible Vault. Health checks and ACME go on.",
     },
     "error_pages": {
         "type": "dict",

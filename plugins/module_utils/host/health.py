@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import random
 import re
 import socket
 import ssl
@@ -16,6 +18,7 @@ LARGEST_HEAD = 16384  # bytes of status line and headers; nginx takes fewer
 FOR_THE_BODY = 1.0  # seconds; what it says does not matter
 SLICE = 0.5  # seconds between two questions whether an answer may still come
 LARGEST_BODY = 16384  # bytes
+PRIVILEGED = range(1, 80)  # ports that root alone can use, also where net.ipv4.ip_unprivileged_port_start gives 80 to everybody
 STATUS = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)(?: [^\r\n]*)?\r?\n")
 
 
@@ -24,13 +27,14 @@ class Health:
     """How to probe.
 
     `host` goes into the Host header; `timeout` is how many seconds a new instance has until it must have answered.
-    `tls`: whether this host's nginx speaks HTTPS; behind a load balancer it does not.
+    `tls`: whether this host's nginx speaks HTTPS; behind a load balancer it does not. `nginx`: whether it has the app; a worker server has none.
     """
 
     path: str
     host: str
     timeout: float
     tls: bool = True
+    nginx: bool = True
 
 
 def _never() -> bool:
@@ -113,11 +117,32 @@ def ask_instance(path: str, health: Health, timeout: float, over: Callable[[], b
         return _none(error)
 
 
+def _connect(port: int, deadline: float) -> socket.socket:
+    """A connection to this host from a port that root alone can use: nginx knows by it that no app asks."""
+    ports = random.sample(PRIVILEGED, len(PRIVILEGED))
+    while True:
+        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(max(deadline - time.monotonic(), 0.001))
+            # Also while the kernel still keeps an earlier connection from there
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            connection.bind(("127.0.0.1", ports.pop()))
+            connection.connect(("127.0.0.1", port))
+            return connection
+        except OSError as error:
+            connection.close()
+            if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL) or not ports:
+                raise
+
+
 def ask_nginx(health: Health, timeout: float) -> str:
-    """The same through this host's nginx, by the name of the site; the certificate may be the placeholder."""
+    """The same through this host's nginx, by the name of the site; the certificate may be the placeholder.
+
+    It is asked as root, whom nginx lets in without a password and from outside the networks of `allow`.
+    """
     deadline = time.monotonic() + timeout
     try:
-        with socket.create_connection(("127.0.0.1", 443 if health.tls else 80), timeout) as connection:
+        with _connect(443 if health.tls else 80, deadline) as connection:
             if not health.tls:
                 return _probe(connection, health, deadline)
             context = ssl.create_default_context()
