@@ -132,7 +132,7 @@ class ActionModule(ActionBase):
                 raise decide.DecisionError(LOST.format(hosts=", ".join(lost)))
         apps = run.of_host(host)["apps"]
         issuer = plan["issuers"][host]["issuer"]
-        addresses = {app["name"]: [plan["addresses"][server] for server in servers if server in plan["hosts"][app["name"]]] for app in apps}
+        addresses = {app["name"]: [plan["addresses"][server] for server in servers if server in plan["web"][app["name"]]] for app in apps}
         waits, probes = {}, []
         for app in apps:
             order = next((one for one in decision["orders"] if one["name"] == app["name"]), None)

@@ -91,8 +91,10 @@ class ActionModule(ActionBase):
         names = [name for name in plan["apps"] if any(app["name"] == name for app in apps)]
         wiring_of_host = wiring.of_host(host, apps, names, plan)
         looks = options(self, variables, {"plainstack": wiring_of_host, **({} if server else {"nginx_sites": wiring_of_host["sites"], "nginx_balancers": []})})
-        if wiring_of_host["issuer"] != host or (server and plan["balancers"]):
+        if wiring_of_host["issuer"] != host or (server and plan["balancers"]) or not wiring_of_host["serves"]:
             looks.pop("certificate", None)
+        if not wiring_of_host["serves"]:
+            looks.pop("nginx_info", None)
         roles = self._roles(wiring_of_host, host, server)
         if wrong := problems(self, variables, roles):
             listed = "\n".join(f"  - {problem}" for problem in wrong)
@@ -102,7 +104,8 @@ class ActionModule(ActionBase):
         wanted = _of_apps(wanted, wiring_of_host, server)
         # Not for the module: to hide a value such as 0 Ansible would take it out of all that the module says
         given = {key: value for key, value in self._task.args.items() if key != "build_environment"}
-        arguments = {**given, **self._arguments(plan, apps, server), "acme": bool(wiring_of_host["others"]), "looks": looks}
+        about = {"acme": bool(wiring_of_host["others"]), "serves": wiring_of_host["serves"], "looks": looks}
+        arguments = {**given, **self._arguments(plan, apps, host, server), **about}
         arguments["packages"] = wanted + optional
         result = self._inspect(variables, plan, arguments, host, names if server else [])
         if result.get("failed"):
@@ -136,12 +139,14 @@ class ActionModule(ActionBase):
             **self._certificates(wiring_of_host, result, server),
             **_lacks(absent, optional, lacks),
             "answering": answering,
-            **self._probes(apps, seen),
+            **self._probes(apps, seen, host, plan),
         }
 
     @staticmethod
     def _roles(of_host: dict[str, Any], host: str, server: bool) -> list[str]:
         """Those that will install packages."""
+        if not of_host["serves"]:
+            return ["python"]
         found = ["python", "nginx"] if server else ["nginx"]
         if server and of_host["balancers"]:
             return [*found, "firewall"]
@@ -155,33 +160,36 @@ class ActionModule(ActionBase):
         return {"hands_on": hands_on, "certified": ends_tls and (hands_on or bool(of_host["others"] or result.get("renews")))}
 
     @staticmethod
-    def _probes(apps: list[dict[str, Any]], seen: dict[str, Any]) -> dict[str, Any]:
-        """How each live app of the host is probed, as it was deployed, and how long the slowest may take."""
+    def _probes(apps: list[dict[str, Any]], seen: dict[str, Any], host: str, plan: dict[str, Any]) -> dict[str, Any]:
+        """How each live app of the host is probed through its nginx, as it was deployed, and how long the slowest may take."""
         probes, timeouts, starts = [], [0], [0]
         for app in apps:
             looked = seen.get(app["name"], {})
             live = next((release for release in looked.get("releases", []) if release["id"] == looked["live"]), None)
             if live:
                 settings = {**app, **live["config"]}
-                probes.append({"name": app["name"], "host": app["domains"][0], "path": settings["health_path"]})
+                if host in plan["web"].get(app["name"], []):
+                    probes.append({"name": app["name"], "host": app["domains"][0], "path": settings["health_path"]})
                 timeouts.append(settings["timeout"])
                 starts.append(settings["start_timeout"])
         return {"probes": probes, "timeout": max(timeouts), "start_timeout": max(starts)}
 
     @staticmethod
-    def _arguments(plan: dict[str, Any], apps: list[dict[str, Any]], server: bool) -> dict[str, Any]:
+    def _arguments(plan: dict[str, Any], apps: list[dict[str, Any]], host: str, server: bool) -> dict[str, Any]:
         """Options for the module that follow from the plan."""
+        web = [app for app in apps if host in plan["web"][app["name"]]]
         selected = [app for app in apps if app["name"] in plan["apps"]]
         wanted = []
         for app in selected:
             archive = plan["archives"].get(app["name"])
             release = {"digest": archive["digest"], "config": orders.config(app, VERSION), "environment": orders.environment(app)} if archive else {}
-            wanted.append({"name": app["name"], "host": app["domains"][0], "tls": not plan["balancers"], "wanted": release})
+            nginx = app in web
+            wanted.append({"name": app["name"], "host": app["domains"][0], "tls": not plan["balancers"], "nginx": nginx, "wanted": release})
         sites = [{"name": app["name"], "host": app["domains"][0], "path": app["health_path"]} for app in selected]
         return {
             "purpose": plan["event"],
             "apps": encode(json.dumps(wanted)) if server else "",
-            "places": wiring.places(wiring.sites(apps)) if server else {},
+            "places": wiring.places(wiring.sites(web)) if server else {},
             "replace": plan["replace"],
             "sites": [] if server else sites,
         }

@@ -23,6 +23,8 @@ Next: the same command without --tags and --skip-tags. -e app=NAME works on one 
 NO_SERVER = """The inventory has no host in the group 'app_servers'; nothing was touched.
 Where it is set: the file given with -i (inventories/example/hosts.yml shows how it looks).
 Next: the same command with -i inventories/production, such as: ansible-playbook deploy.yml -i inventories/production"""
+BOTH = """{host} is in the groups 'worker_servers' and 'load_balancers'; a worker server has no nginx. Nothing was touched.
+Next: take it out of one of them."""
 SEVERAL = """The servers come from several inventories, and a run is for one of them; nothing was touched.
 {listed}
 Where it is set: -i of the command.
@@ -83,8 +85,8 @@ class ActionModule(ActionBase):
             raise PlanError(UNCONFIRMED.format(name=name, why="and was not"))
 
     @staticmethod
-    def _hosts(apps: Sequence[Mapping[str, Any]], servers: Sequence[str], groups: Mapping[str, Any]) -> dict[str, list[str]]:
-        """By the name of each app the servers that it is on; there may be none."""
+    def _web(apps: Sequence[Mapping[str, Any]], servers: Sequence[str], groups: Mapping[str, Any]) -> dict[str, list[str]]:
+        """By the name of each app the app servers that it is on; there may be none."""
         found = {}
         for app in apps:
             group = app["hosts"]
@@ -95,6 +97,12 @@ class ActionModule(ActionBase):
                     "Where it is set: 'hosts' of the app.\nNext: add the group to the inventory, or remove 'hosts'."
                 )
         return found
+
+    @staticmethod
+    def _workers(app: Mapping[str, Any], workers: Sequence[str], groups: Mapping[str, Any]) -> list[str]:
+        """The worker servers that run something of an app: those in a group that its processes and timers name."""
+        named = {rule["hosts"] for rule in (*app["processes"].values(), *app["timers"].values())}
+        return [worker for worker in workers if any(worker in groups.get(group, []) for group in named)]
 
     @staticmethod
     def _check_groups(apps: Sequence[Mapping[str, Any]], groups: Mapping[str, Any]) -> None:
@@ -127,15 +135,20 @@ class ActionModule(ActionBase):
         given = self._task.args
         if [*variables["ansible_run_tags"]] != ["all"] or {*variables["ansible_skip_tags"]} - OF_MOLECULE:
             raise PlanError(PARTS)
-        servers = list(variables["groups"].get("app_servers", []))
+        web_servers = list(variables["groups"].get("app_servers", []))
         balancers = list(variables["groups"].get("load_balancers", []))
-        if not servers:
+        workers = [host for host in variables["groups"].get("worker_servers", []) if host not in web_servers]
+        servers = web_servers + workers
+        if not web_servers:
             raise PlanError(NO_SERVER)
+        if both := [host for host in workers if host in balancers]:
+            raise PlanError(BOTH.format(host=both[0]))
         hostvars, event = variables["hostvars"], given["event"]
         self._check_inventory(variables, servers + balancers)
         first = self._templar.copy_with_new_env(available_variables=hostvars.raw_get(servers[0]))
         apps = definition(first, sources=event == "deploy")
-        on, only = self._hosts(apps, servers, variables["groups"]), given.get("app", "")
+        web, only = self._web(apps, web_servers, variables["groups"]), given.get("app", "")
+        on = {app["name"]: web[app["name"]] + self._workers(app, workers, variables["groups"]) for app in apps}
         try:
             selected = select(apps, only)
         except DefinitionError as error:
@@ -164,10 +177,12 @@ class ActionModule(ActionBase):
             "archives": archives,
             "fetched": {name: one.directory for name, one in fetched.items()},
             "servers": servers,
+            "workers": workers,
             "hosts": on,
+            "web": web,
             "balancers": balancers,
             "addresses": reached,
-            "issuers": issuers(balancers or servers, _Raw(hostvars, self._templar, on)),
+            "issuers": issuers(balancers or web_servers, _Raw(hostvars, self._templar, web)),
             **{key: str(given.get(key, "")) for key in ("canary", "replace", "release")},
         }, warnings
 

@@ -137,11 +137,12 @@ class ActionModule(ActionBase):
             elif order["reference"] and order["act"]:  # it was fetched only then
                 app, archive = adopt(app, order["reference"], run_files.load(f"reference-{name}"))
             event = "rollback" if plan["event"] == "rollback" else "deploy"
-            whole = make.base(app, identifier, event, tls=not plan["balancers"], fleet=len(decision["servers"]) > 1)
+            nginx = host in plan["web"][name]
+            whole = make.base(app, identifier, event, tls=not plan["balancers"], fleet=len(decision["servers"]) > 1, nginx=nginx)
             if step == "stage":
                 whole.update(make.stage(app, archive, VERSION, known["build_environment"]), build_here=host in order["build"], path=archive["path"])
             if step in ("migrate", "start"):  # a rollback changes no unit
-                whole["files"] = self._files(app, identifier) if event == "deploy" else {}
+                whole["files"] = self._files(app, identifier, nginx) if event == "deploy" else {}
             if step == "start":
                 whole["migrated"] = bool(app["migrate"]) and (order["migrated"] or bool(order["migrate"]))
             if step == "undo":
@@ -184,9 +185,7 @@ class ActionModule(ActionBase):
             if wrong:
                 raise OrderError("\n".join([f"{app['name']}: the environment cannot be that of a service.", *wrong, "Where it is set: 'apps' of the task."]))
             identifier = app["archive"]["id"] if step == "stage" else app["release"]
-            order = make.base(whole, identifier, app.get("event", "deploy"))
-            if not self._task.args.get("through_nginx", True):
-                order["confirm_seconds"] = -1
+            order = make.base(whole, identifier, app.get("event", "deploy"), nginx=self._task.args.get("through_nginx", True))
             order["reason"] = app.get("reason", "the rollout failed on another server")
             if step == "stage":
                 of_build = make.stage({**whole, "environment": variables}, app["archive"], VERSION, self._task.args.get("build_environment", {}))
@@ -196,11 +195,11 @@ class ActionModule(ActionBase):
             found.append(order)
         return found
 
-    def _files(self, app: dict[str, Any], identifier: str) -> dict[str, str]:
+    def _files(self, app: dict[str, Any], identifier: str, nginx: bool = True) -> dict[str, str]:
         """The units of a release and Gunicorn's settings, by path."""
-        paths, processes = App(app["name"]), make.processes(app, identifier, self._groups)
+        paths, processes = App(app["name"]), make.processes(app, identifier, self._groups, nginx)
         managed = self._templar.available_variables.get("ansible_managed", "Ansible managed")
-        variables = {**make.unit_variables(app, identifier), "gunicorn_processes": processes, "ansible_managed": managed}
+        variables = {**make.unit_variables(app, identifier, nginx), "gunicorn_processes": processes, "ansible_managed": managed}
         units = "systemd/system"
         variables["gunicorn_sandbox"] = self._rendered(f"{units}/sandbox.j2", variables).rstrip()
         files = {

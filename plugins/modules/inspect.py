@@ -63,6 +63,10 @@ options:
     description: Whether the host obtains certificates from an ACME server. Set by the action plugin.
     type: bool
     default: false
+  serves:
+    description: Whether the host is to have nginx. Set by the action plugin.
+    type: bool
+    default: true
   apps:
     description: The apps to lock and to look at, encoded, with the environment that each is to have; set by the action plugin.
     type: str
@@ -283,8 +287,8 @@ def measure(module: AnsibleModule) -> Host:
         disk_mb=disk.f_bavail * disk.f_frsize // 2**20,
         inodes=disk.f_favail if disk.f_files else given["inodes"],  # some file systems do not count inodes
         clock_skew=time.time() - given["now"] if given["now"] else 0.0,
-        listeners=listeners((80, 443)),
-        foreign_sites=foreign_sites(),
+        listeners=listeners((80, 443)) if given["serves"] else {},
+        foreign_sites=foreign_sites() if given["serves"] else (),
         foreign_certbot=foreign_certbot() if given["acme"] else "",
     )
 
@@ -331,6 +335,7 @@ def main() -> None:
             "places": {"type": "dict", "default": {}},
             "replace": {"type": "str", "default": ""},
             "acme": {"type": "bool", "default": False},
+            "serves": {"type": "bool", "default": True},
             "apps": {"type": "str", "default": "", "no_log": True},
             "sites": {"type": "list", "elements": "dict", "default": []},
             "packages": {"type": "list", "elements": "str", "default": []},
@@ -366,7 +371,7 @@ def main() -> None:
             # A step of a run that was killed may still be going on; what it does is to be seen
             begun = going_back(App(app["name"]))
             with step(App(app["name"]), given["holder"]["token"]) if locked else contextlib.nullcontext():
-                seen[app["name"]] = inspect(App(app["name"]), app["wanted"], app["host"], app["tls"])
+                seen[app["name"]] = inspect(App(app["name"]), app["wanted"], app["host"], app["tls"], app["nginx"])
                 # A rollback that has just ended so is the one that is asked for; it must not be done once more
                 seen[app["name"]]["went_back"] = bool(begun) and begun == seen[app["name"]]["live"]
     except LockError as error:

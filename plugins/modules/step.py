@@ -36,7 +36,7 @@ options:
     type: dict
     default: {}
   through_nginx:
-    description: With C(step=confirm) and O(apps), probe through this host's nginx.
+    description: With C(step=confirm) and O(apps), probe through this host's nginx; otherwise over the release's own socket.
     type: bool
     default: true
   orders:

@@ -40,6 +40,7 @@ def alone_inventory(scenario: Path, name: str, directory: Path) -> Path:
     hosts = yaml.safe_load((scenario / "inventory/hosts.yml").read_text(encoding="utf-8"))
     hosts["app_servers"]["hosts"] = {name: None}
     hosts["lab"]["hosts"] = {name: hosts["lab"]["hosts"][name]}
+    hosts.pop("worker_servers", None)
     if "first" in hosts:
         hosts["first"]["hosts"] = {name: None} if name in hosts["first"]["hosts"] else {}
     (directory / "group_vars" / "all").mkdir(parents=True)

@@ -89,8 +89,8 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
     return found
 
 
-def look(app: LocalApp, **wanted: Any) -> dict[str, Any]:
-    return inspect(app, wanted, "hello.example.com", tls=True)
+def look(app: LocalApp, nginx: bool = True, **wanted: Any) -> dict[str, Any]:
+    return inspect(app, wanted, "hello.example.com", tls=True, nginx=nginx)
 
 
 def test_a_host_without_the_app(app: LocalApp, systemd: Systemd, answers: Answers) -> None:
@@ -134,6 +134,13 @@ def test_a_live_release_that_is_ill(app: LocalApp, systemd: Systemd, answers: An
     make_live(app, systemd, NEW)
     answers.wrong = wrong
     assert look(app)["unhealthy"] == says
+
+
+def test_a_server_whose_nginx_does_not_have_the_app(app: LocalApp, systemd: Systemd, answers: Answers) -> None:
+    release(app, NEW, sequence=1)
+    make_live(app, systemd, NEW)
+    assert look(app, nginx=False)["unhealthy"] == ""
+    assert [path for path, *_ in answers.asked] == [app.socket(NEW)]
 
 
 def test_a_live_release_that_does_not_run(app: LocalApp, systemd: Systemd, answers: Answers) -> None:

@@ -24,12 +24,13 @@ SLOW = "Timeout (32s) waiting for privilege escalation prompt: "
         (True, {"others": []}, ["python", "nginx"]),
         (True, {"issuer": "web2"}, ["python", "nginx"]),
         (True, {"balancers": ["192.0.2.9"]}, ["python", "nginx", "firewall"]),
+        (True, {"serves": False, "others": []}, ["python"]),
         (False, {"balancers": ["192.0.2.9"]}, ["nginx", "certbot"]),
         (False, {"balancers": ["192.0.2.9"], "issuer": "lb2"}, ["nginx"]),
     ],
 )
 def test_which_roles_install_packages(server: bool, changes: dict[str, Any], roles: list[str]) -> None:
-    of_host = {"balancers": [], "others": [{"name": "hello"}], "issuer": "web1", **changes}
+    of_host = {"balancers": [], "others": [{"name": "hello"}], "issuer": "web1", "serves": True, **changes}
     assert ActionModule._roles(of_host, "web1", server) == roles
 
 

@@ -66,7 +66,14 @@ print(json.dumps(getattr(looks, sys.argv[2])(action, *json.loads(sys.argv[3]))))
 def asked(app: dict[str, Any], **variables: Any) -> dict[str, dict[str, Any]]:
     """With which options the roles will look on a server of its own."""
     [whole] = normalise([{**APP, **app}], "/nowhere", sources=False)
-    plan = {"servers": ["web1"], "balancers": [], "addresses": {}, "issuers": {"web1": {"issuer": "web1", "address": ""}}}
+    plan = {
+        "servers": ["web1"],
+        "workers": [],
+        "web": {"hello": ["web1"]},
+        "balancers": [],
+        "addresses": {},
+        "issuers": {"web1": {"issuer": "web1", "address": ""}},
+    }
     of_host = {**wiring.of_host("web1", [whole], ["hello"], plan), "uv": "", "nft": False}
     found: dict[str, dict[str, Any]] = ask("options", variables, {"plainstack": of_host})
     return found

@@ -20,6 +20,7 @@ from ansible_collections.plainstack.web.plugins.plugin_utils import run as run_f
 
 OLD, NEW = "20260102T000000Z-bbbbbbbb", "20260103T000000Z-cccccccc"
 APP = {"name": "hello", "source": ".", "module": "wsgi:app", "domains": ["hello.example.com"], "requirements": "requirements.txt"}
+WEB = {"hello": ["web1", "web2", "web3"]}
 ORDER = {
     "name": "hello",
     "id": NEW,
@@ -72,7 +73,9 @@ def run(tmp_path: Path, action: Any) -> Any:
     archive = tmp_path / "hello.tar.gz"
     archive.write_bytes(b"bytes")
     archives = {"hello": {"path": str(archive), "digest": "d", "id": NEW, "story": {"revision": "abc"}}}
-    run_files.save(run_files.PLAN, {"event": "deploy", "apps": ["hello"], "archives": archives, "servers": ["web1", "web2", "web3"], "balancers": []})
+    run_files.save(
+        run_files.PLAN, {"event": "deploy", "apps": ["hello"], "archives": archives, "servers": ["web1", "web2", "web3"], "balancers": [], "web": WEB}
+    )
     [app] = normalise([{**APP, "migrate": "flask db upgrade", "after_live": "warm", "secrets": {"TOKEN": "swordfish"}}], "/nowhere", sources=False)
     release = {"id": NEW, "sequence": 3, "after_live": 3, "config": {}}
     for host in ("web1", "web2", "web3"):
@@ -171,6 +174,23 @@ def test_units_of_what_runs_beside_the_web_server_come_along(run: Any, action: A
     # Told to stop with the others, what is given its own time; a job that a timer has begun is left to its end
     part = "PartOf=hello@%i.target"
     assert [name for name in names[4:] if part in text[name]] == [worker, f"{nightly}.timer"]
+
+
+def test_a_worker_server(run: Any, action: Any, sent: Sent) -> None:
+    """What names no group does not run there, and Gunicorn only answers the gate."""
+    plan = run_files.load(run_files.PLAN)
+    run_files.save(run_files.PLAN, {**plan, "web": {"hello": ["web2", "web3"]}})
+    runs = {"command": "work", "hosts": "", "count": 1, "stop_timeout": 77, "stop_signal": "SIGINT", "overlap": True}
+    for host in ("web1", "web2"):
+        known = run_files.of_host(host)
+        [app] = known["apps"]
+        run_files.note(host, apps=[{**app, "workers": 7, "processes": {"worker": runs, "far": {**runs, "hosts": "all"}}}])
+        run("start", host)
+    for call, nginx, workers, beside in ((sent[0], False, 1, ["far"]), (sent[1], True, 7, ["far", "worker"])):
+        [order] = call["orders"]
+        assert order["nginx"] is nginx
+        assert f"\nworkers = {workers}\n" in next(text for path, text in order["files"].items() if path.endswith("gunicorn.conf.py"))
+        assert sorted(path.split(".")[1] for path in order["files"] if ".1@" in path) == beside
 
 
 def test_processes_that_are_given_are_looked_at(action: Any, sent: Sent) -> None:
@@ -360,7 +380,7 @@ def test_apps_that_are_given(action: Any, sent: Sent, tmp_path: Path) -> None:
         "requirements.txt",
         {"UV_OFFLINE": "1"},
     )
-    assert (confirm["id"], confirm["health_path"], confirm["confirm_seconds"], confirm["keep"]) == (NEW, "/up", -1, 5)
+    assert (confirm["id"], confirm["health_path"], confirm["nginx"], confirm["keep"]) == (NEW, "/up", False, 5)
 
 
 def test_a_misspelt_key(action: Any) -> None:

@@ -19,7 +19,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Ho
 from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError, running
 from ansible_collections.plainstack.web.plugins.modules import step
 
-from tests.unit.fakes import NEW, OLD, OLDER, Answers, LocalApp, Systemd, events, make_live, release
+from tests.unit.fakes import NEW, OLD, OLDER, Answers, Clock, LocalApp, Systemd, events, make_live, release
 
 STEPS = ("start", "switch", "confirm", "retire", "undo")
 Run = Callable[..., dict[str, Any]]
@@ -29,6 +29,7 @@ ORDER = {
     "event": "deploy",
     "host": "hello.example.com",
     "tls": True,
+    "nginx": True,
     "keep": 5,
     "health_path": "/up",
     "start_timeout": 7,
@@ -233,11 +234,17 @@ def test_the_time_since_the_switch_is_off_the_time_to_drain(app: LocalApp, run: 
     assert drained == [25.5, 9]
 
 
-@pytest.mark.parametrize(("seconds", "asked"), [(0, 1), (-1, 0)])
-@pytest.mark.usefixtures("own", "host")
-def test_nginx_is_probed_where_it_is_there(run: Run, nginx: Answers, seconds: int, asked: int) -> None:
-    run("confirm", NEW, confirm_seconds=seconds)
-    assert len(nginx.asked) == asked
+@pytest.mark.usefixtures("host")
+def test_a_release_is_watched_where_nginx_does_not_have_it(app: LocalApp, run: Run, own: Answers, nginx: Answers, clock: Clock) -> None:
+    """Over its own socket, and what is wrong there takes it back."""
+    run("start", OLDER)
+    own.asked.clear()
+    run("switch", OLDER, nginx=False)
+    own.wrong, asked = ["answered 500"], len(own.asked)
+    failed = run("confirm", OLDER, nginx=False, confirm_seconds=2)
+    assert "s after the switch: /up answered 500" in failed["msg"]
+    assert {path for path, *_ in own.asked[asked:]} == {app.socket(OLDER)}
+    assert (app.live_id(), nginx.asked) == (NEW, [])
 
 
 @pytest.mark.usefixtures("own")

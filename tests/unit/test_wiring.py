@@ -10,6 +10,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.controller.wiring i
     balanced_sites,
     certificates,
     issuers,
+    of_host,
     release_config,
     sites,
 )
@@ -186,3 +187,27 @@ def test_an_alias_is_a_name_of_the_site_and_of_its_certificate() -> None:
         {"X-Frame-Options": ""},
     )
     assert certificates([app]) == [{"name": "hello", "domains": ["example.com", "www.example.com"]}]
+
+
+def test_a_worker_server() -> None:
+    """It has the apps that work there, and nothing of their sites; an app server on which an app is not has nothing of that one's."""
+    other = {**APP, "name": "other", "domains": ["other.example.com"], "packages": ["tree"]}
+    plan: dict[str, Any] = {
+        "event": "deploy",
+        "servers": ["web1", "web2", "jobs1"],
+        "workers": ["jobs1"],
+        "web": {"hello": ["web1", "web2"], "own": ["web1"], "other": ["web2"]},
+        "balancers": [],
+        "addresses": {"lb1": "10.0.0.1"},
+        "issuers": {"web1": {"issuer": "web1", "address": ""}, "web2": {"issuer": "web1", "address": "10.0.0.2"}},
+    }
+    apps = [{"build_packages": [], "packages": [], **app} for app in (APP, OWN, other)]
+    worker = of_host("jobs1", apps, ["hello"], plan)
+    nothing = {key: worker[key] for key in ("sites", "certificates", "others", "own_certificates", "balancers", "sharers")}
+    assert (worker["serves"], worker["app_packages"], {*map(str, nothing.values())}) == (False, ["tree"], {"[]"})
+    assert of_host("jobs1", apps, ["hello"], {**plan, "balancers": ["lb1"]})["balancers"] == []
+    web = of_host("web2", apps, ["hello", "other"], plan)
+    assert [site["name"] for site in web["sites"]] == ["hello", "other"]
+    assert (web["serves"], [one["name"] for one in web["others"]], web["own_certificates"]) == (True, ["hello", "other"], [])
+    balancer = of_host("lb1", apps, ["hello"], {**plan, "balancers": ["lb1"], "issuers": {}})
+    assert (balancer["serves"], len(balancer["sites"]), len(balancer["own_certificates"])) == (True, 3, 1)

@@ -266,7 +266,7 @@ class World:
     def inspect(self, source: str = "") -> Seen:
         """What a run sees first."""
         left, self.left = self.left, None
-        found = parse(inspect(self.app, wanted(source) if source else {}, "hello.example.com", tls=True))
+        found = parse(inspect(self.app, wanted(source) if source else {}, "hello.example.com", tls=True, nginx=True))
         self.left = left
         return found
 
@@ -312,6 +312,7 @@ ORDER: dict[str, Any] = {
     "name": "hello",
     "host": "hello.example.com",
     "tls": True,
+    "nginx": True,
     "health_path": "/healthz",
     "start_timeout": 3,
     "migrate": "true",

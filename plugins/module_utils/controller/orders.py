@@ -21,13 +21,14 @@ def config(app: Mapping[str, Any], version: str) -> dict[str, Any]:
     return dict(app["config"]) if "config" in app else release_config(app, version)
 
 
-def base(app: Mapping[str, Any], identifier: str, event: str, tls: bool = True, fleet: bool = False) -> dict[str, Any]:
+def base(app: Mapping[str, Any], identifier: str, event: str, tls: bool = True, fleet: bool = False, nginx: bool = True) -> dict[str, Any]:
     """What every step gets.
 
     :param app: an app as `normalise` returns it.
     :param event: `deploy` or `rollback`.
     :param tls: whether the host's own nginx speaks HTTPS.
     :param fleet: whether other servers get the release, too.
+    :param nginx: whether the host's nginx has the app; a worker server has none.
     """
     return {
         "name": app["name"],
@@ -36,6 +37,7 @@ def base(app: Mapping[str, Any], identifier: str, event: str, tls: bool = True, 
         "host": app["domains"][0] if app["domains"] else "localhost",
         "tls": tls,
         "fleet": fleet,
+        "nginx": nginx,
         "keep": app["keep_releases"],
         # A release that is gone back to has served before; nginx is probed once
         "confirm_seconds": app["confirm_seconds"] if event == "deploy" else 0,
@@ -66,14 +68,17 @@ def as_deployed(app: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str
     return {**app, **{key: value for key, value in settings.items() if key in app}}
 
 
-def unit_variables(app: Mapping[str, Any], identifier: str) -> dict[str, Any]:
-    """What the templates of the units and of Gunicorn's settings take."""
+def unit_variables(app: Mapping[str, Any], identifier: str, nginx: bool = True) -> dict[str, Any]:
+    """What the templates of the units and of Gunicorn's settings take.
+
+    :param nginx: whether the host's nginx has the app; without, Gunicorn answers health checks alone, and one worker is enough.
+    """
     served = ("module", "server", "gunicorn_config", "threads", "timeout", "max_requests", "preload", "start_timeout")
     keys = (*served, "memory_max", "cpu_max", "tasks_max", "open_files", "tmp_max", "executable_memory")
     return {
         "gunicorn_app": app["name"],
         "gunicorn_release": identifier,
-        "gunicorn_workers": app["workers"] or 0,
+        "gunicorn_workers": app["workers"] or 0 if nginx else 1,
         "gunicorn_socket_group": "www-data",
         "gunicorn_command": _word(app["command"]) if app["server"] == "command" else "",
         "gunicorn_reserved": OWN_SETTINGS,
@@ -91,14 +96,15 @@ def _word(text: str) -> str:
     return f'"{text}"'
 
 
-def processes(app: Mapping[str, Any], identifier: str, groups: Collection[str]) -> list[dict[str, Any]]:
+def processes(app: Mapping[str, Any], identifier: str, groups: Collection[str], nginx: bool = True) -> list[dict[str, Any]]:
     """What runs beside the web server on a host: for each process and timer what its templates take, with the name of its `unit`.
 
     :param groups: of the host.
+    :param nginx: whether the host's nginx has the app; what names no group runs on no worker server.
     """
     paths, found = App(app["name"]), []
     for name, rule in {**app["processes"], **app["timers"]}.items():
-        if rule["hosts"] and rule["hosts"] not in groups:
+        if rule["hosts"] not in groups if rule["hosts"] else not nginx:
             continue
         about = {"name": name, "schedule": "", **rule, "command": _word(rule["command"])}
         places = [""] if about["schedule"] else [str(number + 1) for number in range(rule["count"])] if rule["overlap"] else ["alone"]

@@ -186,20 +186,24 @@ def of_host(host: str, apps: Sequence[Mapping[str, Any]], names: Sequence[str], 
 
     :param apps: all apps of the host, as `normalise` returns them.
     :param names: those that the run works on.
-    :param plan: `servers`, `balancers`, `addresses` by host, and `issuers` as `issuers` returns it.
+    :param plan: `servers`, `workers` (those of them that have no nginx), `balancers`, `web` (by app the servers whose nginx has it), `addresses`
+        by host, and `issuers` as `issuers` returns it.
     """
-    balancers = plan["balancers"]
-    edge = host in (balancers or plan["servers"])
+    serves = host not in plan["workers"]
+    balancers = plan["balancers"] if serves else []
+    edge = serves and host in (balancers or plan["servers"])
+    web = [app for app in apps if host not in plan["servers"] or host in plan["web"][app["name"]]]
     issuer = plan["issuers"].get(host, {"issuer": host, "address": ""})
-    own = [app for app in apps if app["certificate"] and edge]
+    own = [app for app in web if app["certificate"] and edge]
     return {
         "names": list(names),
         "app_packages": sorted({package for app in apps for package in app["packages"]}),
         "build_packages": sorted({package for app in apps for package in app["build_packages"] if app["name"] in names and plan["event"] != "rollback"}),
         "python_versions": sorted({app["python"] for app in apps} - {"system"}),
-        "sites": sites(apps, issuer["issuer"] != host),
-        "certificates": certificates([app for app in apps if app["name"] in names]) if edge else [],
-        "others": certificates(apps) if edge else [],
+        "serves": serves,
+        "sites": sites(web, issuer["issuer"] != host),
+        "certificates": certificates([app for app in web if app["name"] in names]) if edge else [],
+        "others": certificates(web) if edge else [],
         "own_certificates": [{key: app[key] for key in ("name", "certificate", "certificate_key")} for app in own],
         "issuer": issuer["issuer"],
         "issuer_address": issuer["address"],

@@ -87,12 +87,13 @@ def _release(app: App, release: state.Release) -> dict[str, Any]:
     }
 
 
-def inspect(app: App, wanted: Mapping[str, Any], host: str, tls: bool) -> dict[str, Any]:
+def inspect(app: App, wanted: Mapping[str, Any], host: str, tls: bool, nginx: bool) -> dict[str, Any]:
     """The releases of an app, and how its live one is.
 
     :param wanted: `digest`, `config` and `environment` of the release that is to be live; empty where that is not known yet.
     :param host: name of the site, for the health check.
     :param tls: whether this host's nginx speaks HTTPS.
+    :param nginx: whether it has the app.
     :returns: `live`, `running`, `releases` (oldest first), `matches` (ids of those that are what is wanted), `archive` (whether that of the
         live one is there), `gone` (what to say where the live one's Python is), `unhealthy` (what the live one answered; empty where it is healthy).
     """
@@ -101,9 +102,9 @@ def inspect(app: App, wanted: Mapping[str, Any], host: str, tls: bool) -> dict[s
     unhealthy = ""
     if found.live and found.get(found.live):
         config = app.story(found.live).get("config", {})
-        health = Health(str(config.get("health_path", "/")), host, PATIENCE, tls)
+        health = Health(str(config.get("health_path", "/")), host, PATIENCE, tls, nginx)
         unhealthy = ask_instance(app.socket(found.live), health, PATIENCE) if found.live in found.running else "does not run"
-        unhealthy = unhealthy or ask_nginx(health, PATIENCE)
+        unhealthy = unhealthy or (ask_nginx(health, PATIENCE) if nginx else "")
     return {
         "live": found.live,
         "running": sorted(found.running),

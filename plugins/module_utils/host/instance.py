@@ -266,12 +266,16 @@ def _check_processes(app: App, identifier: str) -> None:
 
 
 def _watch(work: Work, identifier: str, seconds: float) -> None:
-    """Wait for a healthy answer through nginx over HTTPS, then watch the release for so many seconds."""
+    """Wait for a healthy answer through nginx over HTTPS, then watch the release for so many seconds; over its own socket where nginx does not have it."""
     app, health = work.app, work.health
     began = time.monotonic()
     deadline = began + REACHABLE_WITHIN  # a reload of nginx takes a moment to show
-    url = f"{'https' if health.tls else 'http'}://{health.host}{health.path}"
-    while wrong := ask_nginx(health, REACHABLE_WITHIN):
+    url = f"{'https' if health.tls else 'http'}://{health.host}{health.path}" if health.nginx else health.path
+
+    def ask() -> str:
+        return ask_nginx(health, REACHABLE_WITHIN) if health.nginx else ask_instance(app.socket(identifier), health, REACHABLE_WITHIN)
+
+    while health.nginx and (wrong := ask()):
         if time.monotonic() >= deadline:
             raise InstanceError(
                 f"{_why(app, identifier, f'is healthy on its own socket, but {url} {wrong}')}\n"
@@ -282,7 +286,7 @@ def _watch(work: Work, identifier: str, seconds: float) -> None:
     while time.monotonic() < began + seconds:
         time.sleep(0.25)
         _check_processes(app, identifier)
-        wrong = "its process ended" if _ended(app, identifier) else ask_nginx(health, REACHABLE_WITHIN)
+        wrong = "its process ended" if _ended(app, identifier) else ask()
         bad = bad + 1 if wrong else 0
         if wrong and (bad > TOLERATED or wrong == "its process ended"):
             after = f"{time.monotonic() - began:.1f} s after the switch"
@@ -321,7 +325,7 @@ def confirm(work: Work, identifier: str, event: str, before: str, seconds: float
 
     :param event: why it went live, `deploy` or `rollback`.
     :param before: what `switch` returned. Not only read from release.json, which a full disk may have kept from being written.
-    :param seconds: how long to watch the release through nginx if this is the first time; below 0 nginx is not asked.
+    :param seconds: how long to watch the release if this is the first time.
     :param keep: how many releases' static files stay reachable.
     :raises InstanceError: when the release failed; says where the traffic is.
     """
@@ -330,8 +334,7 @@ def confirm(work: Work, identifier: str, event: str, before: str, seconds: float
     pending = {"event": event, "before": before} if before else story.get("pending", {})
     unconfirmed = not story.get("event") or (bool(pending) and not pending.get("confirmed"))
     try:
-        if seconds >= 0:
-            _watch(work, identifier, seconds if unconfirmed else 0)
+        _watch(work, identifier, seconds if unconfirmed else 0)
         if unconfirmed:
             _check_processes(app, identifier)
     except InstanceError as error:

@@ -38,7 +38,7 @@ FAILURES = (BuildError, ConfigurationError, InstanceError, LockError, SharedErro
 
 def work_of(order: Order, run: Holder | None, warn: Callable[[str], None]) -> Work:
     """What the functions of `instance` work on."""
-    health = Health(order["health_path"], order["host"], order["start_timeout"], order["tls"])
+    health = Health(order["health_path"], order["host"], order["start_timeout"], order["tls"], order["nginx"])
     return Work(App(order["name"]), health, run, warn)
 
 
