@@ -146,8 +146,9 @@ class ActionModule(ActionBase):
         hostvars, event = variables["hostvars"], given["event"]
         self._check_inventory(variables, servers + balancers)
         first = self._templar.copy_with_new_env(available_variables=hostvars.raw_get(servers[0]))
-        apps = definition(first, sources=event == "deploy")
-        web, only = self._web(apps, web_servers, variables["groups"]), given.get("app", "")
+        only = given.get("app", "")
+        apps = definition(first, sources=event == "deploy", only=only)
+        web = self._web(apps, web_servers, variables["groups"])
         on = {app["name"]: web[app["name"]] + self._workers(app, workers, variables["groups"]) for app in apps}
         try:
             selected = select(apps, only)
@@ -167,7 +168,7 @@ class ActionModule(ActionBase):
         fetched = self._fetch(selected, str(given.get("ref", "")), event)
         if fetched:
             directories = {name: one.directory for name, one in fetched.items()}
-            located = {app["name"]: app for app in definition(first, sources=True, fetched=directories)}
+            located = {app["name"]: app for app in definition(first, sources=True, fetched=directories, only=only)}
             selected = [located[app["name"]] for app in selected]
         archives, warnings = archive(selected, fetched) if event == "deploy" else ({}, [])
         reached = dict(zip(balancers + servers, addresses(balancers + servers, hostvars), strict=True)) if balancers else {}

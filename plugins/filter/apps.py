@@ -13,10 +13,10 @@ from ansible_collections.plainstack.web.plugins.module_utils.controller.wiring i
 from ansible_collections.plainstack.web.plugins.plugin_utils.evaluate import evaluate
 
 
-def apps(value: Any, directory: str, sources: bool = True, fetched: dict[str, str] | None = None) -> list[dict[str, Any]]:
+def apps(value: Any, directory: str, sources: bool = True, fetched: dict[str, str] | None = None, only: str = "") -> list[dict[str, Any]]:
     """Check and complete; the error is what the user reads."""
     try:
-        return normalise(evaluate(value), directory, sources, fetched)
+        return normalise(evaluate(value), directory, sources, fetched, only)
     except DefinitionError as error:
         problems = "\n".join(f"  - {problem}" for problem in error.problems)
         # Not "from error": Ansible would print the problems a second time

@@ -480,6 +480,16 @@ def test_a_rollback_needs_no_sources(changes: dict[str, Any], tmp_path: Path) ->
         normalise([app(**changes, threads=0)], str(tmp_path), sources=False)
 
 
+def test_one_app_needs_no_source_but_its_own(tmp_path: Path) -> None:
+    """The other may be in a checkout of somebody else's; its site is set up all the same."""
+    other = app(name="other", domains=["other.example.com"])
+    assert len(normalise([app(), {**other, "source": "nowhere"}], str(tmp_path), only="hello")) == 2
+    with pytest.raises(DefinitionError, match=r"'other': the source .*nowhere"):
+        normalise([app(), {**other, "source": "nowhere"}], str(tmp_path), only="other")
+    with pytest.raises(DefinitionError, match=r"'other': .* in 'certificate' is not a file"):
+        normalise([app(), {**other, "certificate": "a.pem", "certificate_key": "a.key"}], str(tmp_path), only="hello")
+
+
 # What systemd 252 and 257 refuse in a file of EnvironmentFile=, and what they take, each tried in a unit
 REFUSED = [0xD800, 0xDFFF, 0xFDD0, 0xFDEF, *(plane << 16 | last for plane in range(17) for last in (0xFFFE, 0xFFFF))]
 TAKEN = [

@@ -920,14 +920,18 @@ def check(app: Mapping[str, Any], where: str) -> list[str]:
     return _check_types(app, where) or _check_values(app, where) + _check_environment(app, where)
 
 
-def _check_files(app: Mapping[str, Any], where: str) -> list[str]:
+def _check_files(app: Mapping[str, Any], where: str, source: bool) -> list[str]:
+    """What is wrong with the files that an app names.
+
+    :param source: whether its source is looked at, too.
+    """
     problems = []
     for key in ("certificate", "certificate_key", "basic_auth"):
         if app[key] and not os.path.isfile(app[key]):
             problems.append(f"{where}: '{app[key]}' in '{key}' is not a file on this machine.")
     wrong = [page for page in app["error_pages"].values() if not os.path.isfile(page)]
     problems += [f"{where}: '{page}' in 'error_pages' is not a file on this machine." for page in wrong]
-    return problems + (_check_directory(app, where) if fetch.kind(app) == "directory" else [])
+    return problems + (_check_directory(app, where) if source and fetch.kind(app) == "directory" else [])
 
 
 def _check_directory(app: Mapping[str, Any], where: str) -> list[str]:
@@ -1036,13 +1040,14 @@ def select(apps: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
     return chosen
 
 
-def normalise(apps: Any, directory: str, sources: bool = True, fetched: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+def normalise(apps: Any, directory: str, sources: bool = True, fetched: Mapping[str, str] | None = None, only: str = "") -> list[dict[str, Any]]:
     """Check the `apps` of an inventory and fill in their defaults.
 
     :param apps: what the user wrote: a list of mappings with the keys of SPEC.
     :param directory: the inventory's directory, from which paths are taken.
     :param sources: whether the files that the definition names must be there; a rollback needs none.
     :param fetched: by the name of the app the directory to which a source that is none has been fetched.
+    :param only: name of the one app whose source is looked at; all of them when empty. The others' certificates and pages are needed all the same.
     :returns: the same apps with every key of SPEC set and paths absolute.
     :raises DefinitionError: with every problem that was found, not only the first.
     """
@@ -1063,7 +1068,7 @@ def normalise(apps: Any, directory: str, sources: bool = True, fetched: Mapping[
             complete = _complete(app, directory)
             found = _check_values(complete, where)
             complete = _located(complete, (fetched or {}).get(complete["name"], ""))
-            found = found or (_check_files(complete, where) if sources else [])
+            found = found or (_check_files(complete, where, only in ("", complete["name"])) if sources else [])
             whole.append(complete)
         problems += found + _check_environment(app, where)
     problems += _check_together(whole)
