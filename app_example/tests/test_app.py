@@ -1,5 +1,7 @@
 """What a visitor, nginx and Plainstack's health gate notice of the app."""
 
+import importlib
+import logging
 import os
 import platform
 import re
@@ -234,3 +236,15 @@ def test_error_pages(app: Flask) -> None:
     refused = client.post("/healthz")
     assert refused.status_code == 405
     assert "GET" in refused.headers["Allow"]
+
+
+def test_lines_of_the_log_have_the_id_of_their_request(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """And what belongs to no request has none."""
+    monkeypatch.setenv("PLAINSTACK_SHARED", str(tmp_path))
+    wsgi = importlib.import_module("wsgi")
+    record = logging.makeLogRecord({"msg": "a line"})
+    with wsgi.app.test_request_context(headers={"X-Request-ID": "4f6f0e1d"}):
+        assert wsgi.handler.filter(record)
+    assert record.__dict__["request_id"] == "4f6f0e1d"
+    assert wsgi.handler.filter(record)
+    assert record.__dict__["request_id"] == "-"

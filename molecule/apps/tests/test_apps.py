@@ -226,6 +226,17 @@ def test_other_networks(host: Host, https: Request, http_: Request, alone: Path)
     assert deploy("-i", str(alone), "-e", "app=shop").returncode == 0
 
 
+def test_a_request_has_an_id(host: Host, https: Request) -> None:
+    """The app, the client and nginx's log have the same; a client has no say in it."""
+    name, given = site(host, "shop"), "0123456789abcdef"
+    answer = https(name, "/bin/headers", headers={"X-Request-ID": given})
+    found = answer.headers["x-request-id"]
+    assert (json.loads(answer.body)["headers"]["X-Request-Id"], found == given) == (found, False)
+    assert len({found, https(name, "/assets/size.txt").headers["x-request-id"], given}) == 3
+    [line] = host.check_output("grep %s /var/log/nginx/access.log", found).splitlines()
+    assert line.endswith(f" unix:/srv/httpbin/live.sock {found}")
+
+
 def test_a_package_on_a_path(host: Host, https: Request) -> None:
     """Its links have the prefix, and it sees the visitor."""
     name = site(host, "shop")
@@ -287,6 +298,9 @@ def test_behind_a_proxy_that_is_trusted(host: Host, https: Request, http_: Reque
     assert deployed.returncode == 0, deployed.stdout[-3000:]
     assert json.loads(http_(name, "/around", headers=said).body)["address"] == "192.0.2.7"
     assert json.loads(http_(name, "/bin/get", headers=said).body)["url"] == f"https://{name}/bin/get"
+    for given, kept in (("a-1b2c3d4e5f", True), ("short", False), ("a b c d e f g h", False), ("a" * 65, False)):
+        told = json.loads(http_(name, "/bin/headers", headers={**said, "X-Request-ID": given}).body)["headers"]
+        assert (told["X-Request-Id"] == given) is kept
     for local in ("127.0.0.1", "::1"):  # gives nobody what only a health check has
         assert json.loads(http_(name, "/around", headers={**said, "X-Forwarded-For": local}).body)["address"] == local
     assert http_(name, "/old", headers=said).headers["location"] == f"https://{name}/about"

@@ -212,6 +212,15 @@ def test_an_app_server_refuses_everybody_but_the_balancers(fleet: Fleet, server:
     assert "200 OK" in VMS["lb1"].do(asks)
 
 
+def test_a_request_has_one_id(fleet: Fleet) -> None:
+    """The client's answer, the balancer's log and that of the app server have the same."""
+    for name in BALANCERS:
+        answer = VMS[name].do(f"curl --silent --insecure --head --resolve {NAME}:443:127.0.0.1 https://{NAME}/api/whoami")
+        [found] = re.findall(r"^x-request-id: ([0-9a-f]{32})\r?$", answer, re.MULTILINE | re.IGNORECASE)
+        counts = {one: int(VMS[one].do(f"grep --count ' {found}$' /var/log/nginx/access.log || :")) for one in (*BALANCERS, *SERVERS)}
+        assert (counts[name], sum(counts.values())) == (1, 2)
+
+
 def test_deploy(fleet: Fleet) -> None:
     """And the migration is run once for all of them."""
     before = fleet.live()
