@@ -19,6 +19,7 @@ from statistics import median
 
 import deploys
 import layers
+import many
 import report
 import tuned
 import tutorial
@@ -65,12 +66,14 @@ def main() -> int:
             machine = report.machine(load)
             of_layers = layers.measure(repeats=1 if quick else 3, seconds=1 if quick else 3)
             of_tuned = tuned.measure(rounds=1 if quick else 5, seconds=1 if quick else 5)
+            with tempfile.TemporaryDirectory(prefix="plainstack-bench-") as work:
+                of_many = many.measure(Path(work), again=1 if quick else 3)
         finally:
             vms.destroy()
     except vms.BenchError as error:
         print(f"\n{error}\nNothing was written; the VMs of bench/inventory are removed.", file=sys.stderr)
         return 1
-    text = report.document(machine, of_deploys, beside, of_layers, of_tuned, time.monotonic() - began)
+    text = report.document(machine, of_deploys, of_many, beside, of_layers, of_tuned, time.monotonic() - began)
     if not quick:
         DOCUMENT.parent.mkdir(exist_ok=True)
         DOCUMENT.write_text(text, encoding="utf-8")

@@ -14,6 +14,7 @@ from statistics import median
 from deploys import Deploys
 from layers import KILL_AFTER, KILL_CLIENTS, KILL_SECONDS, PROBE_TIMEOUT, PROBES, SLOW_CLIENTS, Layers
 from load import Tally
+from many import COUNT, Many
 from tuned import Throughput
 from tutorial import Beside
 from vms import FLOOR, ROOT, command, script
@@ -264,7 +265,22 @@ no security headers and no limits.
 What this does not show: an app that does more hides the difference, and h2load takes its part of the same cores."""
 
 
-def document(where: Sequence[str], deploys: Deploys, beside: Beside, layers: Layers, tuned: Throughput, seconds: float) -> str:
+def of_many(result: Many) -> str:
+    """The table of deploys to a server with many apps."""
+    return table(
+        f"`deploy.yml` of {COUNT} apps on one server | Seconds | Each run | Aim",
+        [
+            ["One of them changed", f"{median(result.change):.1f}", runs(result.change), aim(median(result.change) <= 9, "at most 9 s")],
+            ["No change", f"{median(result.nothing):.1f}", runs(result.nothing), aim(median(result.nothing) <= 4, "at most 4 s")],
+        ],
+    )
+
+
+MANY_HOW = """\
+How: copies of app_example with a worker each and a certificate of their own, in one inventory; measured last, on the same VM."""
+
+
+def document(where: Sequence[str], deploys: Deploys, many: Many, beside: Beside, layers: Layers, tuned: Throughput, seconds: float) -> str:
     """The whole page."""
     parts = [
         "# Benchmarks",
@@ -274,6 +290,8 @@ def document(where: Sequence[str], deploys: Deploys, beside: Beside, layers: Lay
         "## Deploys",
         of_deploys(deploys),
         DEPLOYS_HOW,
+        of_many(many),
+        MANY_HOW,
         "## Beside a playbook as tutorials show it",
         of_beside(deploys, beside),
         BESIDE_HOW,
