@@ -50,6 +50,9 @@ class ActionModule(ActionBase):
         known = {host: one for host, one in run.of_hosts(plan["servers"]).items() if not one["left_out"]}
         if not known:
             raise decide.DecisionError(f"None of {', '.join(plan['servers'])} can be reached; nothing was touched.")
+        if plan["event"] == "teardown":
+            run.save(run.DECISION, {"orders": [], "canaries": [], "servers": [*known]})
+            return {"servers": [*known]}
         seen = {name: {host: decide.parse(one["seen"][name]) for host, one in known.items() if name in one["seen"]} for name in plan["apps"]}
         if gone := [name for name in plan["apps"] if not seen[name]]:
             raise decide.DecisionError(f"None of the servers of {', '.join(gone)} can be reached; nothing was touched.\nNext: -e app=NAME for the others.")

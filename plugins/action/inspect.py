@@ -88,7 +88,8 @@ class ActionModule(ActionBase):
             apps = [app for app in apps if (host in on[app["name"]] if server else on[app["name"]])]
         except UnfitDefinitionError as error:
             return self._failed(str(error))
-        names = [name for name in plan["apps"] if any(app["name"] == name for app in apps)]
+        gone = plan["apps"] if plan["event"] == "teardown" else []  # it may be on any server
+        names = gone or [name for name in plan["apps"] if any(app["name"] == name for app in apps)]
         wiring_of_host = wiring.of_host(host, apps, names, plan)
         looks = options(self, variables, {"plainstack": wiring_of_host, **({} if server else {"nginx_sites": wiring_of_host["sites"], "nginx_balancers": []})})
         if wiring_of_host["issuer"] != host or (server and plan["balancers"]) or not wiring_of_host["serves"]:
@@ -185,6 +186,8 @@ class ActionModule(ActionBase):
             release = {"digest": archive["digest"], "config": orders.config(app, VERSION), "environment": orders.environment(app)} if archive else {}
             nginx = app in web
             wanted.append({"name": app["name"], "host": app["domains"][0], "tls": not plan["balancers"], "nginx": nginx, "wanted": release})
+        if plan["event"] == "teardown":
+            wanted = [{"name": name, "wanted": None} for name in plan["apps"]]
         sites = [{"name": app["name"], "host": app["domains"][0], "path": app["health_path"]} for app in selected]
         return {
             "purpose": plan["event"],

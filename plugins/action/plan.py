@@ -9,7 +9,7 @@ from ansible.errors import AnsiblePromptInterrupt, AnsiblePromptNoninteractive
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.plainstack.web.plugins.module_utils.controller.archive import ArchiveError
-from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import REF, DefinitionError, select
+from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import NAME, REF, DefinitionError, select
 from ansible_collections.plainstack.web.plugins.module_utils.controller.fetch import Fetched, kind
 from ansible_collections.plainstack.web.plugins.module_utils.controller.wiring import WiringError, addresses, issuers
 from ansible_collections.plainstack.web.plugins.plugin_utils import run
@@ -25,6 +25,11 @@ Where it is set: the file given with -i (inventories/example/hosts.yml shows how
 Next: the same command with -i inventories/production, such as: ansible-playbook deploy.yml -i inventories/production"""
 BOTH = """{host} is in the groups 'worker_servers' and 'load_balancers'; a worker server has no nginx. Nothing was touched.
 Next: take it out of one of them."""
+STILL = """The app '{name}' is in the inventory, and the next deploy would bring it back; nothing was touched.
+Where it is set: 'apps' in the inventory.
+Next: take it from that list, then run the same command again."""
+WHICH = """Which app is to be removed? {why}; nothing was touched.
+Next: the same command with -e app=NAME, the name of an app that was taken from 'apps' in the inventory."""
 SEVERAL = """The servers come from several inventories, and a run is for one of them; nothing was touched.
 {listed}
 Where it is set: -i of the command.
@@ -131,6 +136,31 @@ class ActionModule(ActionBase):
             raise PlanError(f"-e ref={ref}: that is no name of a branch, a tag or a commit; nothing was touched.\nNext: the same command with one.")
         return fetch(apps, ref) if event == "deploy" else {}
 
+    @staticmethod
+    def _select(apps: list[dict[str, Any]], on: Mapping[str, Sequence[str]], event: str, only: str) -> list[dict[str, Any]]:
+        """The apps that the run works on."""
+        try:
+            selected = select(apps, only)
+        except DefinitionError as error:
+            raise PlanError(f"{error} Nothing was touched.\nWhere it is set: -e app={only} of the command.") from None
+        if not (somewhere := [app for app in selected if on[app["name"]]]):
+            raise PlanError(
+                f"{', '.join(app['name'] for app in selected)}: none of the servers in 'app_servers' is in the group that 'hosts' of the app names; "
+                "nothing was touched.\nNext: add servers to that group in the inventory."
+            )
+        if event == "rollback" and len(somewhere) > 1:
+            names = ", ".join(app["name"] for app in somewhere)
+            raise PlanError(f"Which app? There are {names}; nothing was touched.\nNext: the same command with -e app={somewhere[0]['name']}")
+        return somewhere
+
+    @staticmethod
+    def _check_gone(apps: Sequence[Mapping[str, Any]], name: str) -> None:
+        """What is to be removed is in no inventory any more."""
+        if not NAME.fullmatch(name):
+            raise PlanError(WHICH.format(why=f"-e app={name} is no name of an app" if name else "The command has no -e app"))
+        if any(app["name"] == name for app in apps):
+            raise PlanError(STILL.format(name=name))
+
     def _plan(self, variables: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         given = self._task.args
         if [*variables["ansible_run_tags"]] != ["all"] or {*variables["ansible_skip_tags"]} - OF_MOLECULE:
@@ -150,19 +180,9 @@ class ActionModule(ActionBase):
         apps = definition(first, sources=event == "deploy", only=only)
         web = self._web(apps, web_servers, variables["groups"])
         on = {app["name"]: web[app["name"]] + self._workers(app, workers, variables["groups"]) for app in apps}
-        try:
-            selected = select(apps, only)
-        except DefinitionError as error:
-            raise PlanError(f"{error} Nothing was touched.\nWhere it is set: -e app={only} of the command.") from None
-        if not (somewhere := [app for app in selected if on[app["name"]]]):
-            raise PlanError(
-                f"{', '.join(app['name'] for app in selected)}: none of the servers in 'app_servers' is in the group that 'hosts' of the app names; "
-                "nothing was touched.\nNext: add servers to that group in the inventory."
-            )
-        selected = somewhere
-        if event == "rollback" and len(selected) > 1:
-            names = ", ".join(app["name"] for app in selected)
-            raise PlanError(f"Which app? There are {names}; nothing was touched.\nNext: the same command with -e app={selected[0]['name']}")
+        selected = [] if event == "teardown" else self._select(apps, on, event, only)
+        if event == "teardown":
+            self._check_gone(apps, only)
         if event == "deploy":  # a rollback changes no unit, and must go whatever has become of a group
             self._check_groups(selected, variables["groups"])
         fetched = self._fetch(selected, str(given.get("ref", "")), event)
@@ -174,7 +194,7 @@ class ActionModule(ActionBase):
         reached = dict(zip(balancers + servers, addresses(balancers + servers, hostvars), strict=True)) if balancers else {}
         return {
             "event": event,
-            "apps": [app["name"] for app in selected],
+            "apps": [app["name"] for app in selected] or [only],
             "archives": archives,
             "fetched": {name: one.directory for name, one in fetched.items()},
             "servers": servers,

@@ -48,7 +48,7 @@ options:
   purpose:
     description: What the run is for. Only a deploy is refused for want of disk, memory or the right time. Set by the action plugin.
     type: str
-    choices: [deploy, scale, rollback, upgrade]
+    choices: [deploy, scale, rollback, upgrade, teardown]
     default: deploy
   places:
     description: The app that is to have each place, C(<domain>) or C(<domain>/<path>). One that an app has live goes to no other that never was, since
@@ -331,7 +331,7 @@ def main() -> None:
             "lock_wait": {"type": "int", "default": 0},
             "allow_unreachable": {"type": "bool", "default": False},
             "build_environment": {"type": "dict", "default": {}, "no_log": True},
-            "purpose": {"type": "str", "choices": ["deploy", "scale", "rollback", "upgrade"], "default": "deploy"},
+            "purpose": {"type": "str", "choices": ["deploy", "scale", "rollback", "upgrade", "teardown"], "default": "deploy"},
             "places": {"type": "dict", "default": {}},
             "replace": {"type": "str", "default": ""},
             "acme": {"type": "bool", "default": False},
@@ -367,7 +367,7 @@ def main() -> None:
         take_locks(module, names)
     seen = {}
     try:
-        for app in looked_at:
+        for app in [app for app in looked_at if app["wanted"] is not None]:
             # A step of a run that was killed may still be going on; what it does is to be seen
             begun = going_back(App(app["name"]))
             with step(App(app["name"]), given["holder"]["token"]) if locked else contextlib.nullcontext():

@@ -541,3 +541,39 @@ def test_what_cannot_run_is_refused_before_anything_is_built(host: Host, alone: 
     assert deployed.returncode != 0
     assert said in " ".join((deployed.stdout + deployed.stderr).split())
     assert host.check_output("ls /srv/shop/releases") == before
+
+
+# The last one: what it removes is gone
+
+
+def test_apps_are_removed_alone(host: Host, https: Request, alone: Path) -> None:
+    """One on a path, one with processes and timers, one with a password and pages of its own: nothing is left, and no request to another fails."""
+    file, name = alone / "group_vars/all/apps.yml", site(host, "live")
+
+    def teardown(app: str, *more: str) -> str:
+        done = deploy("-i", str(alone), "-e", f"app={app}", *more, playbook="plainstack.web.teardown")
+        assert done.returncode == 0, done.stdout[-3000:]
+        return done.stdout
+
+    done = deploy("-i", str(alone), "-e", "app=board", playbook="plainstack.web.teardown")
+    assert (done.returncode, "the next deploy would bring it back; nothing was touched" in " ".join(done.stdout.split())) == (2, True)
+    with again_and_again(lambda: str(https(name, "/healthz").status)) as answers:
+        for app, more in (("httpbin", ()), ("shop", ("-e", "data=delete")), ("board", ())):
+            whole = yaml.safe_load(file.read_text(encoding="utf-8"))
+            file.write_text(yaml.safe_dump({"apps": [one for one in whole["apps"] if one["name"] != app]}), encoding="utf-8")
+            teardown(app, *more)
+            assert re.search(r"changed=[1-9]", teardown(app, *more)) is None
+            left = host.check_output(
+                "find / -xdev '(' -path /proc -o -path /var/log/journal -o -path /usr ')' -prune -o '(' -name %s -o -name %s -o -name %s ')' -print",
+                *(app, f"{app}@*", f"{app}.*"),
+            ).splitlines()
+            assert [path for path in left if path != f"/srv/{app}" and not path.startswith("/srv/chat/")] == []
+            assert host.run("getent passwd %s", app).rc != 0
+            assert host.run("systemctl list-units --all --plain --no-legend '%s@*' '%s.*@*'", app, app).stdout.strip() == ""
+    assert {status for _moment, status in answers} == {"200"}
+    assert host.check_output("stat --format=%U:%G /srv/board/shared /srv/board/shared/instance/note") == "root:root\nroot:root"
+    assert not host.file("/srv/shop").exists
+    assert [one for one in ("chat", "raw") if https(site(host, one), "/healthz").status != 200] == []
+    for gone in ("shop", "board"):
+        with pytest.raises(ssl.SSLError, match="UNRECOGNIZED_NAME"):
+            https(site(host, gone))

@@ -1,0 +1,156 @@
+"""Remove all of an app from a host that has no site of it any more; whatever an interrupted run has left, the next one finishes."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import json
+import os
+import pwd
+import re
+import shutil
+import subprocess
+
+from ansible_collections.plainstack.web.plugins.module_utils import layout
+from ansible_collections.plainstack.web.plugins.module_utils.host import sandbox, systemd
+from ansible_collections.plainstack.web.plugins.module_utils.host.acme import lineages
+from ansible_collections.plainstack.web.plugins.module_utils.host.places import SITES
+from ansible_collections.plainstack.web.plugins.module_utils.layout import App, read
+from ansible_collections.plainstack.web.plugins.module_utils.text import plain
+
+CONFIGURATION = "/etc/nginx/sites.conf"
+ELSEWHERE = (
+    "/etc/nginx/passwords/{}",
+    "/var/www/plainstack/{}",
+    "/etc/nginx/certificates/{}.pem",
+    "/etc/nginx/certificates/{}.key",
+    "/var/lib/plainstack/certificates/{}",
+    "/var/lib/plainstack/configuration/gunicorn-{}",
+)
+ROOT = (0, 0)
+
+
+class TeardownError(Exception):
+    """The app cannot be removed; the message says why and what to do."""
+
+
+def paths(app: App) -> list[str]:
+    """Files and directories of the app but for its data, in the order in which they go; those of nginx are of no site any more."""
+    patterns = [f"{layout.UNITS}/{place}{app.name}{rest}" for place in ("", "*.wants/") for rest in ("@*", ".*@*")]
+    units = [path for pattern in (*patterns, f"{layout.STAMPS}/stamp-{app.name}.*@*") for path in glob.glob(pattern)]
+    own = [app.timeouts, app.settings, app.sockets, app.hook, app.cache, app.live, app.live_socket, app.before, app.releases, app.history]
+    return [*units, *(place.format(app.name) for place in ELSEWHERE), *own, f"{app.history}.1"]
+
+
+def unused_lineages(name: str) -> list[str]:
+    """certbot's certificates that were ordered for the app, and that no site of the host has."""
+    used = read(CONFIGURATION) or ""
+    ordered = re.compile(rf"{re.escape(name)}(-[0-9a-f]{{8}})?")
+    others = {other.name for other in layout.apps()} - {name}
+    return [one for one in lineages() if ordered.fullmatch(one) and one not in others and f"/live/{one}/" not in used]
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", stdin=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        raise TeardownError(f"{' '.join(command)} failed: {plain((done.stderr or done.stdout).strip())}\nNext: correct that on the host, then run it again.")
+
+
+def _running(app: App) -> list[str]:
+    """Units of the app that have not ended, or have failed."""
+    names = (f"{app.name}@*", f"{app.name}.*@*", f"plainstack-lost-{app.name}-*")
+    listed = [systemd.systemctl("list-units", "--all", "--plain", "--no-legend", name, check=False) for name in names]
+    lines = [line.split() for line in "\n".join(listed).splitlines() if line.strip()]
+    return [words[0] for words in lines if words[2] != "inactive"]
+
+
+def _stop(app: App) -> list[str]:
+    """Stop everything that is the app's; what works on a job has its `stop_timeout` to end.
+
+    :returns: what was stopped.
+    """
+    sandbox.stop(app)
+    stopped = _running(app)
+    # The sockets and timers first: what they start would come back
+    for kinds in ((".socket", ".timer"), (".service", ".target")):
+        if units := [unit for unit in _running(app) if unit.endswith(kinds)]:
+            systemd.systemctl("stop", *units, check=False)
+            systemd.systemctl("reset-failed", *units, check=False)
+    if left := _running(app):
+        raise TeardownError(f"{', '.join(left)} cannot be stopped.\nNext: 'systemctl status {left[0]}' on the host says why; then run it again.")
+    return stopped
+
+
+def _remove(path: str) -> None:
+    """A link is removed and never followed; so are those in a directory."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
+
+
+def _give_to_root(top: str) -> bool:
+    """Have data belong to root, as another user may get the app's number one day; whether some of it did not."""
+    changed = False
+    for _directory, folders, files, handle in os.fwalk(top, follow_symlinks=False):
+        for name in (".", *folders, *files):
+            with contextlib.suppress(FileNotFoundError):
+                status = os.stat(name, dir_fd=handle, follow_symlinks=False)
+                if (status.st_uid, status.st_gid) != ROOT:
+                    os.chown(name, *ROOT, dir_fd=handle, follow_symlinks=False)
+                    changed = True
+    return changed
+
+
+def _user(app: App) -> bool:
+    """Whether the app has its user."""
+    with contextlib.suppress(KeyError):
+        return pwd.getpwnam(app.name).pw_dir == app.root
+    return False
+
+
+def present(app: App, data: bool) -> list[str]:
+    """What of the app is on this host, and would be removed."""
+    found = [path for path in paths(app) if os.path.lexists(path)]
+    found += [f"certificate {name}" for name in unused_lineages(app.name)]
+    found += [app.shared] if data and os.path.lexists(app.shared) else []
+    return found + ([f"user {app.name}"] if _user(app) else [])
+
+
+def teardown(app: App, data: bool) -> list[str]:
+    """Remove it.
+
+    :param data: whether its `shared` directory goes, too; otherwise that belongs to root from now on.
+    :returns: what was removed.
+    :raises TeardownError: when nginx still has a site of the app, or something cannot be removed.
+    """
+    if app.name in json.loads(read(SITES) or "{}").values():
+        raise TeardownError(
+            f"nginx on this host still has a site of {app.name}; nothing was touched.\nNext: take it from 'apps' in the inventory, then run it again."
+        )
+    removed = _stop(app)
+    for path in [path for path in paths(app) if os.path.lexists(path)]:
+        try:
+            _remove(path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise TeardownError(f"{path} cannot be removed: {error}\nNext: correct that on the host, then run it again.") from error
+        removed.append(path)
+    if removed:
+        systemd.systemctl("daemon-reload")
+    for name in unused_lineages(app.name):
+        _run("certbot", "delete", "--non-interactive", "--cert-name", name)
+        removed.append(f"certificate {name}")
+    if os.path.lexists(app.shared):
+        if data:
+            _remove(app.shared)
+            removed.append(app.shared)
+        elif _give_to_root(app.shared):
+            removed.append(f"the rights of {app.name} to {app.shared}")
+    if _user(app):
+        _run("userdel", app.name)
+        removed.append(f"user {app.name}")
+    with contextlib.suppress(OSError):  # there may be data, or what somebody else has put there
+        os.rmdir(app.root)
+    return removed
