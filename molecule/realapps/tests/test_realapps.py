@@ -92,9 +92,9 @@ def test_comments_of_another_origin_in_a_browser(host: Host, https: Request, bro
     comment = json.dumps({"text": "I liked it.", "author": "Ada", "title": "An article"}).encode()
     posted = https(site(host, "comments"), "/new?uri=%2F", "POST", {"Content-Type": "application/json", "Origin": f"https://{site(host, 'page')}"}, comment)
     assert posted.status == 201, posted.body
-    shown = subprocess.run(
-        [*browser, "--virtual-time-budget=15000", "--dump-dom", f"https://{site(host, 'page')}/"], capture_output=True, text=True, timeout=120, check=False
-    ).stdout
+    command, shown = [*browser, "--virtual-time-budget=15000", "--dump-dom", f"https://{site(host, 'page')}/"], ""
+    for _turn in range(3):  # on a machine that is busy Chromium itself now and then ends without a word
+        shown = shown or subprocess.run(command, capture_output=True, text=True, timeout=120, check=False).stdout
     assert "I liked it." in shown, shown[-3000:]
 
 
