@@ -54,6 +54,11 @@ def ends_with_it(task: Any) -> bool:
     return bool(task.resolved_action == f"{COLLECTION}step" and rescued(task))
 
 
+def title(task: Any) -> str:
+    """The task's name, without its role's."""
+    return str(task.get_name()).rpartition(" : ")[2].strip()
+
+
 class CallbackModule(Default):
     """See the documentation."""
 
@@ -105,7 +110,8 @@ class CallbackModule(Default):
         """Show an error, once."""
         if self._screen and text not in self._said:
             self._said.add(text)
-            self._screen.say(text, color=C.COLOR_ERROR, stderr=self.get_option("display_failed_stderr"))
+            space = "\n" if self._kind == ROLLOUT else ""
+            self._screen.say(space + text, color=C.COLOR_ERROR, stderr=self.get_option("display_failed_stderr"))
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
         """It may begin a phase."""
@@ -130,7 +136,8 @@ class CallbackModule(Default):
             outcome = CHANGED
         elif outcome == OK and not (said.get("apps") and result.task.resolved_action == f"{COLLECTION}step") and self._progress.name != "inspect":
             outcome = ""  # nothing to speak of
-        self._progress.done(result.host.get_name(), outcome, result.task.get_name().strip(), [*(said.get("along") or {})])
+        where = progress.LOCAL if result.task.run_once else result.host.get_name()  # not on that host
+        self._progress.done(where, outcome, title(result.task), [*(said.get("along") or {})])
         if self._screen and not self._progress.steady:
             self._screen.draw()
 
@@ -165,7 +172,7 @@ class CallbackModule(Default):
         super().v2_runner_on_failed(result, ignore_errors)
 
     def _told(self, result: Any) -> None:
-        text, host = progress.cause(result.result, result.task.get_name().strip()), result.host.get_name()
+        text, host = progress.cause(result.result, title(result.task)), result.host.get_name()
         ours = (result.task.resolved_action or "").startswith(COLLECTION) and "\n" in text
         self._finish()
         self._fail(text if text.startswith(host) or host == "localhost" or result.task.run_once or ours and len(self._hosts) == 1 else f"{host}: {text}")
@@ -182,13 +189,13 @@ class CallbackModule(Default):
             ignored = result.task.ignore_unreachable
             self._done(result, OK if ignored else LOST)
             if not ignored:
-                self._fail(f"{result.host.get_name()} was lost: {progress.cause(result.result, result.task.get_name().strip())}")
+                self._fail(f"{result.host.get_name()} was lost: {progress.cause(result.result, title(result.task))}")
         super().v2_runner_on_unreachable(result)
 
     def v2_on_file_diff(self, result: Any) -> None:
         """What C(--diff) is for."""
         if self._screen and self._kind and "diff" in result.result and result.result.get("changed") and (text := self._get_diff(result.result["diff"])):
-            self._screen.say(f"{result.host.get_name()}: {result.task.get_name().strip()}\n{text}")
+            self._screen.say(f"{result.host.get_name()}: {title(result.task)}\n{text}")
         super().v2_on_file_diff(result)
 
     def v2_playbook_on_stats(self, stats: Any) -> None:

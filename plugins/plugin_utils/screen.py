@@ -151,10 +151,9 @@ class Screen:
                 self.draw()
 
     def _shown(self, msg: str, *given: Any, **options: Any) -> None:
-        if os.getpid() == self._process:
+        if os.getpid() == self._process and not options.get("log_only"):
             self.clear()
-            if not options.get("log_only"):
-                self._log.write(msg)
+            self._log.write(msg)
         self._show(msg, *given, **options)
 
     def _asked(self, *given: Any, **options: Any) -> Any:

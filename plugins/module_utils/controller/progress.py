@@ -24,7 +24,9 @@ WIDE = 100  # columns of an output that is no terminal
 SHOWN = 20  # lines of what a program said
 MARGIN = 2
 
-OK, CHANGED, FAILED, LOST = "ok", "changed", "failed", "lost"
+LOCAL = "localhost"
+
+WORST = NOTHING, OK, CHANGED, FAILED, LOST = "", "ok", "changed", "failed", "lost"
 
 
 def kind(playbook: str, ours: str, variables: Mapping[str, Any]) -> str:
@@ -41,13 +43,15 @@ def kind(playbook: str, ours: str, variables: Mapping[str, Any]) -> str:
 
 
 def phase(play: str, role: str, action: str, step: str, before: str) -> str:
-    """The phase that a task belongs to.
+    """The phase that a task belongs to; none for the result.
 
     :param role: without its collection; empty where the task is of none.
     :param action: the same.
     :param step: the option `step` of the action `step`.
     :param before: the phase of the task before, which lasts where nothing else is known.
     """
+    if action == "summary":
+        return ""
     if play in PLAYS:
         return PLAYS[play]
     if action == "step":
@@ -111,8 +115,8 @@ class Phase:
     changes: dict[str, list[str]] = field(default_factory=dict)
 
     def on(self, *outcomes: str) -> list[str]:
-        """The hosts of which that came."""
-        return [host for host, outcome in self.hosts.items() if outcome in outcomes]
+        """The servers of which that came."""
+        return [host for host, outcome in self.hosts.items() if outcome in outcomes and host != LOCAL]
 
 
 class Progress:
@@ -151,6 +155,8 @@ class Progress:
         """The task begins on a host."""
         self._waiting[host] = None
         self._asked += 1
+        if self._phase:
+            self._phase.hosts.setdefault(host, NOTHING)
 
     def done(self, host: str, outcome: str, task: str = "", along: Set[str] | Sequence[str] = ()) -> None:
         """The task has ended on a host.
@@ -161,8 +167,7 @@ class Progress:
         self._waiting.pop(host, None)
         if not self._phase or not outcome:
             return
-        worst = [OK, CHANGED, FAILED, LOST]
-        self._phase.hosts[host] = max(self._phase.hosts.get(host, OK), outcome, key=worst.index)
+        self._phase.hosts[host] = max(self._phase.hosts.get(host, NOTHING), outcome, key=WORST.index)
         self._phase.names += [name for one in along if (name := STEPS.get(one, one)) not in self._phase.names]
         if outcome == CHANGED:
             self._phase.changes.setdefault(task, []).append(host)
@@ -172,9 +177,9 @@ class Progress:
         if not self._phase:
             return ""
         seconds = "" if self.steady else f" {now - self._phase.began:>5.0f} s  "
-        waiting = [host for host in self._waiting if host != "localhost"]
+        waiting = [host for host in self._waiting if host != LOCAL]
         text = f"{', '.join(self._phase.names):<{WIDTH}}{seconds}"
-        if len(waiting) < self._asked and self._asked > 1 and not self.steady:
+        if waiting and len(waiting) < self._asked and not self.steady:
             text += f"{self._asked - len(waiting)} of {self._asked} servers, waiting for "
         return (text + listed(waiting, width - len(text) - MARGIN))[: max(width - 1, 1)].rstrip()
 
@@ -184,12 +189,12 @@ class Progress:
         if not ended:
             return []
         seconds, failed, lost = now - ended.began, ended.on(FAILED), ended.on(LOST)
-        acted = [host for host in ended.on(OK, CHANGED) if host != "localhost"]
-        if not (acted or failed or lost or ended.name in ALWAYS or seconds >= SLOW):
+        acted, wrong = ended.on(OK, CHANGED), {FAILED, LOST} & {*ended.hosts.values()}
+        if not (acted or wrong or ended.name in ALWAYS or seconds >= SLOW):
             return []
         text = f"{', '.join(ended.names):<{WIDTH}} {seconds:>5.1f} s  "
         room = width - len(text) - MARGIN
-        parts = [f"failed on {listed(failed, room)}" if failed != ["localhost"] else "failed"] if failed else []
+        parts = [f"failed on {listed(failed, room)}"] if failed else ["failed"] if wrong and not lost else []
         parts += [f"lost {listed(lost, room)}"] if lost else []
         parts += [listed(acted, room)] if acted and not parts else []
         if not parts and ended.name not in ALWAYS:
