@@ -41,17 +41,21 @@ PLAYBOOKS = os.path.realpath(Path(__file__).parents[2] / "playbooks")
 COLLECTION = "plainstack.web."
 
 
-def rescued(task: Any) -> bool:
-    """Whether a block around the task has a rescue."""
-    around = task._parent
-    while around and not getattr(around, "rescue", None):
-        around = around._parent
-    return bool(around)
+def rescue_of(task: Any) -> list[Any]:
+    """The tasks of the rescue that a failure of the task leads to; empty where it leads to none, as from within the rescue itself."""
+    inside, around = task, task._parent
+    while around:
+        tasks = [one for part in getattr(around, "rescue", None) or [] for one in (part, *getattr(part, "block", []))]
+        if tasks and inside._uuid not in {one._uuid for one in tasks}:
+            return tasks
+        inside, around = around, around._parent
+    return []
 
 
-def ends_with_it(task: Any) -> bool:
-    """Whether the run ends with the error of the task: a step of a rollout that is then taken back."""
-    return bool(task.resolved_action == f"{COLLECTION}step" and rescued(task))
+def undone(task: Any) -> bool:
+    """Whether a failure of the task takes the rollout back: the run then ends with what the task says."""
+    rescue = rescue_of(task)
+    return bool(rescue) and all(getattr(one, "action", "") != f"{COLLECTION}failed" for one in rescue)
 
 
 def title(task: Any) -> str:
@@ -161,12 +165,12 @@ class CallbackModule(Default):
         if self._kind:
             self._done(result, OK if ignore_errors else FAILED)
             looped = bool(result.task.loop and "results" in result.result)  # its items have said it
-            if not ignore_errors and not looped and not ends_with_it(result.task):
+            if not ignore_errors and not looped and not undone(result.task):
                 self._told(result)
         elif action.startswith(COLLECTION) and "\n" in said:
             # An error of ours says itself where it is set
             result.result.pop("exception", None)
-            if ends_with_it(result.task):
+            if action == f"{COLLECTION}step" and rescue_of(result.task):
                 result.result.clear()
                 result.result["msg"] = said.splitlines()[0]
         super().v2_runner_on_failed(result, ignore_errors)

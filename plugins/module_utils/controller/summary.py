@@ -114,7 +114,7 @@ def about(order: Order, app: Mapping[str, Any], archive: Mapping[str, Any]) -> s
     :param archive: of its source, with the `story` of the release; empty where nothing was archived.
     """
     story = archive.get("story", {})
-    revision = f", commit {story['revision'][:12]}" if story.get("revision") else ", not from git"
+    revision = f", revision {story['revision'][:12]}" if story.get("revision") else ", not from git"
     uncommitted = " with changes that are not committed" if story.get("dirty") else ""
     what = f"{revision}{uncommitted}" if story and order.act else ""
     return f"{order.name}: https://{app['domains'][0]}{app['path'] or '/'}{what}"
