@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible import context
+from ansible import context  # type: ignore[attr-defined]
 from ansible.plugins.action import ActionBase
 from ansible_collections.plainstack.web.plugins.action.decide import orders_of
 from ansible_collections.plainstack.web.plugins.module_utils.controller import summary

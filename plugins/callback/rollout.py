@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible import constants as C  # type: ignore[attr-defined]
-from ansible import context
+from ansible import context  # type: ignore[attr-defined]
 from ansible.plugins.callback.default import CallbackModule as Default
 from ansible.utils.display import Display
 from ansible_collections.plainstack.web.plugins.module_utils.controller import progress
@@ -77,17 +77,17 @@ class CallbackModule(Default):
         self._said: set[str] = set()
         self._hosts: set[str] = set()  # one alone needs no name
         self._screen: Screen | None = None
+        self._log: Log | None = None
         self._progress = progress.Progress()
 
     # What Ansible's own callback shows is recorded, and shown where a play is somebody else's
 
-    def _open(self) -> Screen:
+    def _open(self) -> None:
         """The first play of ours: what Ansible would show is recorded from here on."""
         self._progress = progress.Progress(check=bool(context.CLIARGS.get("check")))
-        log, display = Log(), Display()
-        self._display = Recorded.of(display, log)
-        self._log, self._screen = log, Screen(display, log, self._progress.current, lambda: self._progress.steady)
-        return self._screen
+        display, self._log = Display(), Log()
+        self._display = Recorded.of(display, self._log)
+        self._screen = Screen(display, self._log, self._progress.current, lambda: self._progress.steady)
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """Find out whose it is."""
@@ -122,9 +122,9 @@ class CallbackModule(Default):
         super().v2_playbook_on_task_start(task, is_conditional)
         if self._screen and self._kind == ROLLOUT:
             role = task._role.get_name() if task._role else ""
-            ours = [name.removeprefix(COLLECTION) for name in (role, task.resolved_action or task.action)]
+            role, action = role.removeprefix(COLLECTION), str(task.resolved_action or task.action).removeprefix(COLLECTION)
             step = task.args.get("step", "") if isinstance(task.args, dict) else ""
-            name = progress.phase(self._title, *ours, str(step), self._progress.name)
+            name = progress.phase(self._title, role, action, str(step), self._progress.name)
             self._say(self._progress.task(name, time.monotonic(), self._screen.width))
             self._screen.draw()
 
@@ -179,7 +179,8 @@ class CallbackModule(Default):
         text, host = progress.cause(result.result, title(result.task)), result.host.get_name()
         ours = (result.task.resolved_action or "").startswith(COLLECTION) and "\n" in text
         self._finish()
-        self._fail(text if text.startswith(host) or host == "localhost" or result.task.run_once or ours and len(self._hosts) == 1 else f"{host}: {text}")
+        named = text.startswith(host) or host == progress.LOCAL or result.task.run_once or (ours and len(self._hosts) == 1)
+        self._fail(text if named else f"{host}: {text}")
 
     def v2_runner_item_on_failed(self, result: Any) -> None:
         """Of a loop the item that failed."""
@@ -208,7 +209,7 @@ class CallbackModule(Default):
         if self._screen:
             self._display.loud = FOREIGN in self._kinds
         super().v2_playbook_on_stats(stats)
-        if self._screen:
+        if self._screen and self._log:
             totals = progress.totals([stats.summarize(host) for host in stats.processed])
             failed = bool(totals["failed"] or totals["unreachable"])
             if ROLLOUT in self._kinds or failed:
@@ -216,3 +217,4 @@ class CallbackModule(Default):
                 lines = progress.end(seconds, totals, bool(context.CLIARGS.get("check")), self._log.shown)
                 self._say(["", *lines] if ROLLOUT in self._kinds else lines[1:])
             self._screen.end()
+            self._log.close()

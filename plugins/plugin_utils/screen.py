@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 from ansible.utils.display import Display
 from ansible_collections.plainstack.web.plugins.module_utils.controller.progress import WIDE
@@ -28,7 +28,8 @@ class Log:
     """A file for its user alone with what Ansible would have shown; where it cannot be written the run goes on without it."""
 
     def __init__(self) -> None:
-        self.path, self._stream = "", None
+        self.path = ""
+        self._stream: TextIO | None = None
         name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}.log"
         with contextlib.suppress(OSError):
             os.makedirs(directory(), mode=0o700, exist_ok=True)
@@ -51,7 +52,14 @@ class Log:
             try:
                 self._stream.write(f"{text}\n")
             except OSError:  # such as a full disk
-                self._stream = None
+                self.close()
+
+    def close(self) -> None:
+        """Nothing follows."""
+        stream, self._stream = self._stream, None
+        with contextlib.suppress(OSError):
+            if stream:
+                stream.close()
 
 
 class Recorded(Display):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,7 +68,7 @@ def cause(result: Mapping[str, Any], task: str) -> str:
     if "\n" in said:
         return said
     words = [str(result.get(key) or "").strip() for key in ("stderr", "module_stderr", "stdout", "module_stdout")]
-    last = [line for text in words if text and text not in said for line in text.splitlines()][-SHOWN:]
+    last = [line for text in words if text and not said.endswith(text) for line in text.splitlines()][-SHOWN:]
     return "\n".join([f"{task}: {said or 'it failed'}", *last])
 
 
@@ -158,7 +158,7 @@ class Progress:
         if self._phase:
             self._phase.hosts.setdefault(host, NOTHING)
 
-    def done(self, host: str, outcome: str, task: str = "", along: Set[str] | Sequence[str] = ()) -> None:
+    def done(self, host: str, outcome: str, task: str = "", along: Sequence[str] = ()) -> None:
         """The task has ended on a host.
 
         :param task: its name.
@@ -168,7 +168,7 @@ class Progress:
         if not self._phase or not outcome:
             return
         self._phase.hosts[host] = max(self._phase.hosts.get(host, NOTHING), outcome, key=WORST.index)
-        self._phase.names += [name for one in along if (name := STEPS.get(one, one)) not in self._phase.names]
+        self._phase.names = [*dict.fromkeys([*self._phase.names, *(STEPS.get(step, step) for step in along)])]
         if outcome == CHANGED:
             self._phase.changes.setdefault(task, []).append(host)
 

@@ -136,9 +136,7 @@ def back(command: str, inventories: Sequence[str], names: Sequence[str], several
 def released(known: Known, orders: Sequence[Order]) -> list[str]:
     """The apps that have another release live than before, with one to go back to."""
     return [
-        order.name
-        for order in orders
-        if any(did(known.get(host, {}), "switch", order.name).get("changed") and order.before.get(host) for host in order.act)
+        order.name for order in orders if any(did(known.get(host, {}), "switch", order.name).get("changed") and order.before.get(host) for host in order.act)
     ]
 
 
