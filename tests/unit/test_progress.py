@@ -136,6 +136,7 @@ def test_the_current_line() -> None:
     of.done("web1", CHANGED)
     assert of.current(14.2, 80) == "stage                        4 s  1 of 3 servers, waiting for web2, web3"
     assert of.current(14.2, 60) == "stage                        4 s  1 of 3 servers, waiting for web2, web3"[:59]
+    assert of.current(14.2, 40) == "stage     4 s  1 of 3 servers, waiting "[:39].rstrip()
     of.task("inspect", 15, 80)
     of.started("web1")
     assert (of.steady, of.current(99, 80)) == (True, "inspect                 web1")

@@ -20,6 +20,7 @@ ALWAYS = {"plan", "inspect"}  # shown also when they took no time and did nothin
 ASKING = {"inspect"}  # ssh may ask on the terminal whether a host is known: the line is not drawn again meanwhile
 SLOW = 1.0  # seconds from which a phase that did nothing is shown
 WIDTH = 24  # of the column with the names of phases
+NARROW = 60  # columns below which there is none
 WIDE = 100  # columns of an output that is no terminal
 SHOWN = 20  # lines of what a program said
 MARGIN = 2
@@ -119,6 +120,12 @@ class Phase:
         return [host for host, outcome in self.hosts.items() if outcome in outcomes and host != LOCAL]
 
 
+def _named(phase: Phase, width: int) -> str:
+    """Its names, in a column where there is room for one."""
+    names = ", ".join(phase.names)
+    return names.ljust(WIDTH) if width >= NARROW else names
+
+
 class Progress:
     """The phases of a run, one after the other.
 
@@ -178,7 +185,7 @@ class Progress:
             return ""
         seconds = "" if self.steady else f" {now - self._phase.began:>5.0f} s  "
         waiting = [host for host in self._waiting if host != LOCAL]
-        text = f"{', '.join(self._phase.names):<{WIDTH}}{seconds}"
+        text = f"{_named(self._phase, width)}{seconds}"
         if waiting and len(waiting) < self._asked and not self.steady:
             text += f"{self._asked - len(waiting)} of {self._asked} servers, waiting for "
         return (text + listed(waiting, width - len(text) - MARGIN))[: max(width - 1, 1)].rstrip()
@@ -192,7 +199,7 @@ class Progress:
         acted, wrong = ended.on(OK, CHANGED), {FAILED, LOST} & {*ended.hosts.values()}
         if not (acted or wrong or ended.name in ALWAYS or seconds >= SLOW):
             return []
-        text = f"{', '.join(ended.names):<{WIDTH}} {seconds:>5.1f} s  "
+        text = f"{_named(ended, width)} {seconds:>5.1f} s  "
         room = width - len(text) - MARGIN
         parts = [f"failed on {listed(failed, room)}"] if failed else ["failed"] if wrong and not lost else []
         parts += [f"lost {listed(lost, room)}"] if lost else []
