@@ -40,7 +40,7 @@ class ActionModule(ActionBase):
         apps = {app["name"]: app for one in known.values() for app in one["apps"]}
         said += "".join(f"\n{summary.about(order, apps[order.name], plan['archives'].get(order.name, {}))}" for order in orders if order.name in apps)
         if plan["event"] == "deploy" and not self._task.check_mode:
-            command, given = context.CLIARGS["args"][0], context.CLIARGS["inventory"] or ()
+            command, given = context.CLIARGS["args"][0], context.CLIARGS.get("inventory") or ()
             for line in summary.back(command, given, summary.released(known, orders), len(apps) > 1):
                 said += f"\nTo go back: {line}"
         if plan["event"] == "rollback" and plan["balancers"] and {*plan["servers"]} - {*decision["servers"]}:

@@ -138,7 +138,7 @@ class CallbackModule(Default):
         said = result.result
         if outcome == OK and said.get("changed"):
             outcome = CHANGED
-        elif outcome == OK and not (said.get("apps") and result.task.resolved_action == f"{COLLECTION}step") and self._progress.name != "inspect":
+        elif outcome == OK and not (said.get("apps") and result.task.resolved_action == f"{COLLECTION}step") and self._progress.name not in progress.SERVERS:
             outcome = ""  # nothing to speak of
         where = progress.LOCAL if result.task.run_once else result.host.get_name()  # not on that host
         self._progress.done(where, outcome, title(result.task), [*(said.get("along") or {})])
@@ -218,3 +218,5 @@ class CallbackModule(Default):
                 self._say(["", *lines] if ROLLOUT in self._kinds else lines[1:])
             self._screen.end()
             self._log.close()
+        # Another playbook may follow
+        self._began, self._kinds, self._screen, self._display = time.monotonic(), set(), None, Display()

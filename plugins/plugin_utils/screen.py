@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -30,12 +31,11 @@ class Log:
     def __init__(self) -> None:
         self.path = ""
         self._stream: TextIO | None = None
-        name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}.log"
+        moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         with contextlib.suppress(OSError):
             os.makedirs(directory(), mode=0o700, exist_ok=True)
-            path = os.path.join(directory(), name)
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            self.path, self._stream = path, os.fdopen(handle, "w", encoding="utf-8", errors="replace", buffering=1)
+            handle, self.path = tempfile.mkstemp(prefix=f"{moment}-", suffix=".log", dir=directory())  # mode 0600
+            self._stream = os.fdopen(handle, "w", encoding="utf-8", errors="replace", buffering=1)
             for old in sorted(entry for entry in os.listdir(directory()) if entry.endswith(".log"))[:-KEPT]:
                 with contextlib.suppress(OSError):
                     os.unlink(os.path.join(directory(), old))
@@ -152,6 +152,10 @@ class Screen:
             with self._display._lock:
                 self._over.set()
             self.clear()
+            # Another playbook of the same run has its own
+            for name, ours in (("display", self._shown), ("prompt_until", self._asked)):
+                if vars(self._display).get(name) == ours:
+                    delattr(self._display, name)
 
     def _redraw(self) -> None:
         while not self._over.wait(1):

@@ -194,6 +194,18 @@ def test_ours_among_others(callback: CallbackModule, capsys: pytest.CaptureFixtu
     assert [word in shown for word in ("PLAY [Roll out]", "PLAY [Mine]", "PLAY RECAP", "Nothing changed, in 0.")] == [False, True, True, True]
 
 
+def test_each_playbook_of_a_run_has_its_own(callback: CallbackModule, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for _number in range(2):
+        callback.v2_playbook_on_play_start(play("Roll out"))
+        Display().display("meanwhile")
+        callback.v2_playbook_on_stats(Stats(ok=1))
+        (file,) = (tmp_path / "plainstack" / "logs").iterdir()
+        assert file.read_text(encoding="utf-8").count("meanwhile") == 1
+        file.unlink()
+    shown = capsys.readouterr().out
+    assert [shown.count(word) for word in ("meanwhile", "Nothing changed", "PLAY")] == [2, 2, 0]
+
+
 def test_with_v_it_is_ansibles(callback: CallbackModule, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(Display(), "verbosity", 1)
     callback.v2_playbook_on_play_start(play("Roll out"))

@@ -18,6 +18,7 @@ ROLES = {"nginx": "nginx", "certbot": "certificates", "firewall": "firewall", "p
 ACTIONS = {"plan": "plan", "inspect": "inspect", "packages": "prepare", "fetch": "fetch", "traffic": "canary"}
 ALWAYS = {"plan", "inspect"}  # shown also when they took no time and did nothing
 ASKING = {"inspect"}  # ssh may ask on the terminal whether a host is known: the line is not drawn again meanwhile
+SERVERS = {"inspect", "upgrade"}  # all servers are named, also those on which nothing changed
 SLOW = 1.0  # seconds from which a phase that did nothing is shown
 WIDTH = 24  # of the column with the names of phases
 NARROW = 60  # columns below which there is none
@@ -180,13 +181,16 @@ class Progress:
             self._phase.changes.setdefault(task, []).append(host)
 
     def current(self, now: float, width: int) -> str:
-        """The line of the phase that goes on, no wider than the terminal; empty where none does."""
-        if not self._phase:
+        """The line of the phase that goes on, no wider than the terminal; empty where none does.
+
+        It may be asked for by another thread than the events come from.
+        """
+        phase, waiting = self._phase, [host for host in list(self._waiting) if host != LOCAL]
+        if not phase:
             return ""
-        seconds = "" if self.steady else f" {now - self._phase.began:>5.0f} s  "
-        waiting = [host for host in self._waiting if host != LOCAL]
-        text = f"{_named(self._phase, width)}{seconds}"
-        if waiting and len(waiting) < self._asked and not self.steady:
+        seconds = "" if phase.name in ASKING else f" {now - phase.began:>5.0f} s  "
+        text = f"{_named(phase, width)}{seconds}"
+        if seconds and 0 < len(waiting) < self._asked:
             text += f"{self._asked - len(waiting)} of {self._asked} servers, waiting for "
         return (text + listed(waiting, width - len(text) - MARGIN))[: max(width - 1, 1)].rstrip()
 
