@@ -91,8 +91,8 @@ def test_the_next_phase_ends_the_one_before() -> None:
 
 
 def test_what_takes_long_is_shown_also_where_it_did_nothing() -> None:
-    assert phase(Progress(), "stage", {"web1": NOTHING}, 0, 0.9) == []
-    assert phase(Progress(), "stage", {"web1": NOTHING}, 0, 1.0) == ["stage                      1.0 s  nothing to do"]
+    assert phase(Progress(), "stage", {"web1": NOTHING}, 0, 1.9) == []
+    assert phase(Progress(), "stage", {"web1": NOTHING}, 0, 2.0) == ["stage                      2.0 s  nothing to do"]
 
 
 @pytest.mark.parametrize(
