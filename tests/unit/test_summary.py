@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 from ansible_collections.plainstack.web.plugins.module_utils.controller.decide import DecisionError, Order
-from ansible_collections.plainstack.web.plugins.module_utils.controller.summary import about, back, canary, failures, released, rolled_back, table, undone
+from ansible_collections.plainstack.web.plugins.module_utils.controller.summary import (
+    about,
+    back,
+    canary,
+    expiry,
+    failures,
+    released,
+    rolled_back,
+    table,
+    undone,
+)
 
 ALL = ("canary", "first", "last", "same", "gone")
 BEFORE = {"canary": "old", "first": "old", "last": "", "same": "new", "lost": "old"}
@@ -117,6 +127,12 @@ def test_where_an_app_is_served_and_what_of(story: dict[str, Any], said: str) ->
 def test_what_was_not_released_says_nothing_of_its_source() -> None:
     unchanged = Order("hello", "new", frozenset(), frozenset(), {})
     assert about(unchanged, {**APP, "path": "/api"}, {"story": {"revision": "0123", "dirty": True}}) == "hello: https://hello.example.com/api"
+
+
+def test_when_the_first_certificate_expires() -> None:
+    known = {"web1": {"certificates": {"hello": "2027-02-20 10:41 UTC", "other": "2026-01-01 00:00 UTC"}}, "web2": {"certificates": {}}, "web3": {}}
+    assert (expiry(known, "hello"), expiry(known, "third")) == ("2027-02-20 10:41 UTC", "")
+    assert about(ORDER, APP, {}, "2027-02-20 10:41 UTC") == "hello: https://hello.example.com/, certificate until 2027-02-20 10:41 UTC"
 
 
 @pytest.mark.parametrize(

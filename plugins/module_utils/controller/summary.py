@@ -107,8 +107,10 @@ def rolled_back(order: Mapping[str, Any], check: bool) -> str:
     return f"{order['name']}: {order['id']} {'would be' if check else 'is'} live ({revision}){f', instead of {left}' if left else '; it was before'}"
 
 
-def about(order: Order, app: Mapping[str, Any], archive: Mapping[str, Any]) -> str:
+def about(order: Order, app: Mapping[str, Any], archive: Mapping[str, Any], until: str = "") -> str:
     """Where an app is served and, where it is released now, what of: one line.
+
+    :param until: when its certificate expires; empty where the run does not know.
 
     :param app: its definition, with `domains` and `path`.
     :param archive: of its source, with the `story` of the release; empty where nothing was archived.
@@ -117,7 +119,13 @@ def about(order: Order, app: Mapping[str, Any], archive: Mapping[str, Any]) -> s
     revision = f", revision {story['revision'][:12]}" if story.get("revision") else ", not from git"
     uncommitted = " with changes that are not committed" if story.get("dirty") else ""
     what = f"{revision}{uncommitted}" if story and order.act else ""
-    return f"{order.name}: https://{app['domains'][0]}{app['path'] or '/'}{what}"
+    certificate = f", certificate until {until}" if until else ""
+    return f"{order.name}: https://{app['domains'][0]}{app['path'] or '/'}{what}{certificate}"
+
+
+def expiry(known: Known, name: str) -> str:
+    """When the first of an app's certificates expires on any host; empty where none is known."""
+    return min((ends for one in known.values() if (ends := one.get("certificates", {}).get(name))), default="")
 
 
 def back(command: str, inventories: Sequence[str], names: Sequence[str], several: bool) -> list[str]:
