@@ -130,7 +130,11 @@ def test_what_was_not_released_says_nothing_of_its_source() -> None:
 
 
 def test_when_the_first_certificate_expires() -> None:
-    known = {"web1": {"certificates": {"hello": "2027-02-20 10:41 UTC", "other": "2026-01-01 00:00 UTC"}}, "web2": {"certificates": {}}, "web3": {}}
+    known: dict[str, dict[str, Any]] = {
+        "web1": {"certificates": {"hello": "2027-02-20 10:41 UTC", "other": "2026-01-01 00:00 UTC"}},
+        "web2": {"certificates": {}},
+        "web3": {},
+    }
     assert (expiry(known, "hello"), expiry(known, "third")) == ("2027-02-20 10:41 UTC", "")
     assert about(ORDER, APP, {}, "2027-02-20 10:41 UTC") == "hello: https://hello.example.com/, certificate until 2027-02-20 10:41 UTC"
 
