@@ -9,7 +9,7 @@ short_description: A line for each phase of a rollout; Ansible's output in a fil
 version_added: "0.2.0"
 author: Plainstack contributors (!UNKNOWN)
 description:
-  - Of a rollout (C(deploy.yml), C(rollback.yml), C(scale.yml), C(upgrade.yml)) each phase is one line, with the servers on which something was
+  - Of a rollout (C(deploy.yml), C(rollback.yml), C(scale.yml), C(upgrade.yml), also of C(teardown)) each phase is one line, with the servers on which something was
     done and how long it took. On a terminal the current line is drawn again each second. Then come the result and Ansible's figures in one line.
   - A task that fails shows its error alone. With C(--check) the tasks that would change something are listed, with C(--diff) the differences.
   - Of the other playbooks of the collection only the results and errors are shown.
@@ -75,6 +75,7 @@ class CallbackModule(Default):
         self._kinds: set[str] = set()
         self._title = ""
         self._said: set[str] = set()
+        self._messages: list[str] = []
         self._hosts: set[str] = set()  # one alone needs no name
         self._screen: Screen | None = None
         self._log: Log | None = None
@@ -104,7 +105,13 @@ class CallbackModule(Default):
 
     def _finish(self) -> None:
         """The phase ends."""
-        self._say(self._progress.finish(time.monotonic(), self._screen.width)) if self._screen else None
+        if self._screen:
+            self._ended(self._progress.finish(time.monotonic(), self._screen.width))
+
+    def _ended(self, lines: list[str]) -> None:
+        """The lines of a phase that has ended, and what was said in it."""
+        messages, self._messages = (self._messages, []) if lines or not self._progress.name else ([], self._messages)
+        self._say([*lines, *messages])
 
     def _say(self, lines: list[str]) -> None:
         for line in lines:
@@ -125,7 +132,7 @@ class CallbackModule(Default):
             role, action = role.removeprefix(COLLECTION), str(task.resolved_action or task.action).removeprefix(COLLECTION)
             step = task.args.get("step", "") if isinstance(task.args, dict) else ""
             name = progress.phase(self._title, role, action, str(step), self._progress.name)
-            self._say(self._progress.task(name, time.monotonic(), self._screen.width))
+            self._ended(self._progress.task(name, time.monotonic(), self._screen.width))
             self._screen.draw()
 
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
@@ -150,8 +157,10 @@ class CallbackModule(Default):
         if self._kind:
             self._done(result, OK)
             if self._screen and result.result.get("_ansible_verbose_always") and (said := result.result.get("msg")):
-                self._finish()
-                self._screen.say(f"\n{said}" if self._kind == ROLLOUT else str(said))
+                if self._progress.name:
+                    self._messages.append(str(said))  # below the line of the phase
+                else:
+                    self._screen.say(f"\n{said}" if self._kind == ROLLOUT else str(said))
         super().v2_runner_on_ok(result)
 
     def v2_runner_on_skipped(self, result: Any) -> None:

@@ -176,6 +176,16 @@ def test_of_another_playbook_of_the_collection_only_the_result(callback: Callbac
     assert capsys.readouterr().out == '{"servers": []}\n'
 
 
+def test_what_is_said_in_a_phase_comes_below_its_line(callback: CallbackModule, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of each server, and once."""
+    callback.v2_playbook_on_play_start(play("Remove it from the servers", f"{PLAYBOOKS}/teardown.yml"))
+    one(callback, task("plainstack.web.teardown"), "web1", "web2")
+    for host in ("web1", "web2"):
+        callback.v2_runner_on_ok(result(task("plainstack.web.teardown"), host, msg=f"{host}: gone", changed=True, _ansible_verbose_always=True))
+    callback.v2_playbook_on_stats(Stats(ok=2, changed=2))
+    assert capsys.readouterr().out.splitlines()[:4] == ["remove                     0.0 s  web1, web2", "web1: gone", "web2: gone", ""]
+
+
 def test_a_play_from_elsewhere_is_ansibles(callback: CallbackModule, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     callback.v2_playbook_on_play_start(play("Mine", "/home/me/site.yml"))
     one(callback, task("ansible.builtin.ping"))

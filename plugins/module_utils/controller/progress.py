@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 ROLLOUT, PLAIN, FOREIGN = "rollout", "plain", ""
-# Playbooks whose runs are rollouts, and the events that they are for
-ROLLOUTS = {"begin", "deploy", "rollback", "rollout", "scale", "upgrade"}
-EVENTS = {"deploy", "rollback", "scale", "upgrade"}
+# Playbooks whose runs have phases, and the events that they are for
+ROLLOUTS = {"begin", "deploy", "rollback", "rollout", "scale", "teardown", "upgrade"}
+EVENTS = {"deploy", "rollback", "scale", "teardown", "upgrade"}
 # Where a task's phase is found: its play, the step that it does, its role, its action
 PLAYS = {"Set up the load balancers": "balancers", "Tell the load balancers": "balancers", "Upgrade the app servers": "upgrade"}
 STEPS = {"agree": "confirm", "after_live": "hooks"}  # all others have the name of their phase
 ROLES = {"nginx": "nginx", "certbot": "certificates", "firewall": "firewall", "python": "prepare"}
-ACTIONS = {"plan": "plan", "inspect": "inspect", "packages": "prepare", "fetch": "fetch", "traffic": "canary"}
+ACTIONS = {"plan": "plan", "inspect": "inspect", "packages": "prepare", "fetch": "fetch", "traffic": "canary", "teardown": "remove"}
 ALWAYS = {"plan", "inspect"}  # shown also when they took no time and did nothing
 ASKING = {"inspect"}  # ssh may ask on the terminal whether a host is known: the line is not drawn again meanwhile
 SERVERS = {"inspect", "upgrade"}  # all servers are named, also those on which nothing changed
