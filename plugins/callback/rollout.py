@@ -9,8 +9,9 @@ short_description: A line for each phase of a rollout; Ansible's output in a fil
 version_added: "0.2.0"
 author: Plainstack contributors (!UNKNOWN)
 description:
-  - Of a rollout (C(deploy.yml), C(rollback.yml), C(scale.yml), C(upgrade.yml), also of C(teardown)) each phase is one line, with the servers on which something was
-    done and how long it took. On a terminal the current line is drawn again each second. Then come the result and Ansible's figures in one line.
+  - Of a rollout (C(deploy.yml), C(rollback.yml), C(scale.yml), C(upgrade.yml), also of C(teardown)) each phase is one line, with the servers on
+    which something was done and how long it took. On a terminal the current line is drawn again each second. Then come the result and Ansible's
+    figures in one line.
   - A task that fails shows its error alone. With C(--check) the tasks that would change something are listed, with C(--diff) the differences.
   - Of the other playbooks of the collection only the results and errors are shown.
   - Plays from elsewhere, and all plays with C(-v), are shown as by P(ansible.builtin.default#callback), except that each error of Plainstack comes once.
