@@ -112,7 +112,7 @@ def run(playbook: str, directory: Path, count: int, settings: Mapping[str, str] 
         **(settings or {}),
     }
     environment = {**os.environ, **settings}
-    command = [str(vms.ROOT / ".venv/bin" / program[0]), *program[1:], playbook, "-i", str(directory)]
+    command = [str(vms.ROOT / ".venv/bin" / program[0]), *program[1:], playbook, "-v", "-i", str(directory)]  # -v for the names of the tasks
     steps = dict.fromkeys(STEPS, 0.0)
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     output: list[str] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible import context  # type: ignore[attr-defined]
 from ansible.plugins.action import ActionBase
 from ansible_collections.plainstack.web.plugins.action.decide import orders_of
 from ansible_collections.plainstack.web.plugins.module_utils.controller import summary
@@ -36,6 +37,14 @@ class ActionModule(ActionBase):
             said += summary.rolled_back(order, self._task.check_mode) + "\n"
         said += summary.table(plan["servers"], known, orders, decision["canaries"], reached, self._task.check_mode)
         left = summary.failures([*plan["servers"], *plan["balancers"]], known, plan["apps"], reached)
+        apps = {app["name"]: app for one in known.values() for app in one["apps"]}
+        for order in [order for order in orders if order.name in apps]:
+            archived = plan["archives"].get(order.name, {})
+            said += f"\n{summary.about(order, apps[order.name], archived, summary.expiry(known, order.name))}"
+        if plan["event"] == "deploy" and not self._task.check_mode:
+            command, given = context.CLIARGS["args"][0], context.CLIARGS.get("inventory") or ()
+            for line in summary.back(command, given, summary.released(known, orders), len(apps) > 1):
+                said += f"\nTo go back: {line}"
         if plan["event"] == "rollback" and plan["balancers"] and {*plan["servers"]} - {*decision["servers"]}:
             said += f"\n{STAYS}"
         result.update(changed=False, msg=said, _ansible_verbose_always=True)

@@ -76,7 +76,8 @@ post_quantum:
 served:
   description:
     - For each site by its name, a list of dictionaries, each with C(domains), the C(certificate) and C(certificate_key) that they are served with
-      (both empty where no certificate covers them), and whether the host's own store trusts it (C(trusted); HSTS may be sent with these alone).
+      (both empty where no certificate covers them), whether the host's own store trusts it (C(trusted); HSTS may be sent with these alone),
+      and when it expires (C(until), such as C(2027-02-20 10:41 UTC)).
   returned: always
   type: dict
 expired:

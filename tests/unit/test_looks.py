@@ -178,6 +178,14 @@ def test_other_keys_of_a_site_do_not_count() -> None:
     assert action(nginx_info, **more).run(None, HOST)["version"] == "1.26"
 
 
+def test_when_certificates_expire_is_kept_for_the_end() -> None:
+    parts = [{"until": "2027-02-20 10:41 UTC"}, {"until": "2027-01-31 00:00 UTC"}, {"until": ""}]
+    seen = {"options": {"sites": []}, "result": {"served": {"hello": parts, "placeholder": parts[2:]}}, "warnings": []}
+    run_files.note("web1", looks={"nginx_info": seen})
+    action(nginx_info, sites=[]).run(None, HOST)
+    assert run_files.of_host("web1")["certificates"] == {"hello": "2027-01-31 00:00 UTC"}
+
+
 def test_without_a_run_the_host_is_asked() -> None:
     assert action(firewall, **FILE).run(None, HOST) == {"ran": "plainstack.web.firewall"}
 

@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 from ansible_collections.plainstack.web.plugins.module_utils.controller.decide import DecisionError, Order
-from ansible_collections.plainstack.web.plugins.module_utils.controller.summary import canary, failures, rolled_back, table, undone
+from ansible_collections.plainstack.web.plugins.module_utils.controller.summary import (
+    about,
+    back,
+    canary,
+    expiry,
+    failures,
+    released,
+    rolled_back,
+    table,
+    undone,
+)
 
 ALL = ("canary", "first", "last", "same", "gone")
 BEFORE = {"canary": "old", "first": "old", "last": "", "same": "new", "lost": "old"}
@@ -96,3 +106,53 @@ def test_where_a_rollback_went() -> None:
     order = {"name": "hello", "id": "old", "revision": "0123456789abcdef", "before": {"a": "new", "b": "new"}}
     assert rolled_back(order, check=False) == "hello: old is live (revision 0123456789ab), instead of new"
     assert rolled_back({**order, "before": {"a": "old"}, "revision": ""}, check=True) == "hello: old would be live (no revision); it was before"
+
+
+APP = {"domains": ["hello.example.com", "www.example.com"], "path": "/"}
+
+
+@pytest.mark.parametrize(
+    ("story", "said"),
+    [
+        ({"revision": "0123456789abcdef", "dirty": False}, ", revision 0123456789ab"),
+        ({"revision": "0123456789abcdef", "dirty": True}, ", revision 0123456789ab with changes that are not committed"),
+        ({"revision": "", "dirty": False}, ", not from git"),
+        ({}, ""),
+    ],
+)
+def test_where_an_app_is_served_and_what_of(story: dict[str, Any], said: str) -> None:
+    assert about(ORDER, APP, {"story": story} if story else {}) == f"hello: https://hello.example.com/{said}"
+
+
+def test_what_was_not_released_says_nothing_of_its_source() -> None:
+    unchanged = Order("hello", "new", frozenset(), frozenset(), {})
+    assert about(unchanged, {**APP, "path": "/api"}, {"story": {"revision": "0123", "dirty": True}}) == "hello: https://hello.example.com/api"
+
+
+def test_when_the_first_certificate_expires() -> None:
+    known: dict[str, dict[str, Any]] = {
+        "web1": {"certificates": {"hello": "2027-02-20 10:41 UTC", "other": "2026-01-01 00:00 UTC"}},
+        "web2": {"certificates": {}},
+        "web3": {},
+    }
+    assert (expiry(known, "hello"), expiry(known, "third")) == ("2027-02-20 10:41 UTC", "")
+    assert about(ORDER, APP, {}, "2027-02-20 10:41 UTC") == "hello: https://hello.example.com/, certificate until 2027-02-20 10:41 UTC"
+
+
+@pytest.mark.parametrize(
+    ("command", "inventories", "several", "expected"),
+    [
+        ("deploy.yml", ["inventories/production"], False, "ansible-playbook rollback.yml -i inventories/production"),
+        ("../x/deploy.yml", ["a b"], True, "ansible-playbook ../x/rollback.yml -i 'a b' -e app=hello"),
+        ("plainstack.web.deploy", [], False, "ansible-playbook plainstack.web.rollback"),
+        ("site.yml", ["a", "b"], False, "ansible-playbook plainstack.web.rollback -i a -i b"),
+    ],
+)
+def test_the_command_that_goes_back(command: str, inventories: list[str], several: bool, expected: str) -> None:
+    assert back(command, inventories, ["hello"], several) == [expected]
+
+
+def test_only_what_has_changed_can_be_taken_back() -> None:
+    assert released({"first": host(1.0)}, [ORDER]) == ["hello"]
+    assert released({"first": host(1.0, changed=False)}, [ORDER]) == []
+    assert released({"last": host(1.0)}, [ORDER]) == [], "nothing was live before"

@@ -369,7 +369,7 @@ def test_a_release_that_fails_on_a_worker_server(host: Host, https: Request, job
     [fresh] = {live(one, "single") for one in (host, jobs)}
     assert fresh != release
     again = deploy(*begin, "-e", "nap=1000000").stdout
-    assert re.findall(r"changed=\d+", again) == ["changed=0"] * 4, again[-3000:]
+    assert re.findall(r"changed=\d+", again) == ["changed=0"], again[-3000:]
     back = deploy(*begin, playbook="rollback.yml")
     assert back.returncode == 0, back.stdout[-3000:]
     assert [live(one, "single") for one in (host, jobs)] == [release, release]

@@ -41,7 +41,7 @@ def test_second_run_is_told_who_has_the_lock_or_waits(vm: Vm, site: Site, served
         check_message(site.deploy(), who, "last sign of life", "-e lock_wait=600", "Next: ", f"sudo rm {LOCK}", "othing was touched")
         check_message(site.rollback(), who)
         assert vm.live() == before
-        patient = site.start("deploy.yml", "-e", "lock_wait=120")
+        patient = site.start("deploy.yml", "-v", "-e", "lock_wait=120")
         wait("the second run waits", lambda: "Inspect each server and lock its apps" in patient.output())
         time.sleep(3)
         assert (patient.process.poll(), json.loads(vm.do(f"cat {LOCK}"))["token"]) == (None, holder["token"])
@@ -62,7 +62,7 @@ def test_lock_of_a_killed_run_is_free_at_once(vm: Vm, site: Site, served: Served
         began = time.monotonic()
         vm.until("the lock is free", f"! test -e {LOCK}", 10)
         assert time.monotonic() - began < 5
-        again = site.start("deploy.yml")
+        again = site.start("deploy.yml", "-v")
         wait("the next run waits for the migration", lambda: "Inspect each server and lock its apps" in again.output(), 60)
         time.sleep(2)
         vm.do(f"touch {GO}")
@@ -117,7 +117,7 @@ def test_a_killed_run_leaves_no_lock_and_no_process(vm: Vm, site: Site, tidy: Ti
     """As a cancelled job does: SIGKILL for the whole process group, of which the workers are none."""
     holder = {"token": "0" * 16, "by": "somebody", "origin": "elsewhere", "what": "deploy.yml", "since": "2020-01-01T00:00:00Z"}
     vm.do(f"install -d -m 700 {os.path.dirname(LOCK)}; rm -f {LOCK}.guard; cut -d. -f1 /proc/uptime > {LOCK}.beat; cat > {LOCK}", json.dumps(holder))
-    run = site.start("deploy.yml", "-e", "lock_wait=100")
+    run = site.start("deploy.yml", "-v", "-e", "lock_wait=100")
     wait("the run is at the lock", lambda: "Inspect each server and lock its apps" in run.output(), 60)
     if moment == "waits for the lock":
         vm.until("the run waits for the lock", f"test -e {LOCK}.guard")

@@ -30,10 +30,10 @@ def test_the_plan_is_what_the_run_does(vm: Vm, site: Site, tidy: Tidy) -> None:
     before = tidy()
     site.app["env"] = {"GREETING": "planned"}
     site.app["domains"] = ["hello.test", "planned.hello.test"]
-    plan = site.deploy("--check", "--diff")
+    plan = site.deploy("-v", "--check", "--diff")
     assert plan.code == 0
     assert tidy() == before
-    run = site.deploy()
+    run = site.deploy("-v")
     assert run.code == 0
     assert changed(plan) == changed(run)
     headers = re.findall(r"^\+\+\+ after: (/.*)$", plan.output, re.MULTILINE)

@@ -237,7 +237,7 @@ def test_deploy(fleet: Fleet) -> None:
 def test_the_same_again_changes_nothing(fleet: Fleet) -> None:
     run = fleet.site.deploy()
     assert run.code == 0
-    assert re.findall(r"changed=(\d+)", run.output) == ["0"] * 6, run.output[-2000:]
+    assert re.findall(r"changed=(\d+)", run.output) == ["0"], run.output[-2000:]
 
 
 def test_rollback(fleet: Fleet) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -103,6 +105,47 @@ def rolled_back(order: Mapping[str, Any], check: bool) -> str:
     revision = f"revision {order['revision'][:12]}" if order["revision"] else "no revision"
     left = ", ".join(sorted({live for live in order["before"].values() if live and live != order["id"]}))
     return f"{order['name']}: {order['id']} {'would be' if check else 'is'} live ({revision}){f', instead of {left}' if left else '; it was before'}"
+
+
+def about(order: Order, app: Mapping[str, Any], archive: Mapping[str, Any], until: str = "") -> str:
+    """Where an app is served and, where it is released now, what of: one line.
+
+    :param until: when its certificate expires; empty where the run does not know.
+
+    :param app: its definition, with `domains` and `path`.
+    :param archive: of its source, with the `story` of the release; empty where nothing was archived.
+    """
+    story = archive.get("story", {})
+    revision = f", revision {story['revision'][:12]}" if story.get("revision") else ", not from git"
+    uncommitted = " with changes that are not committed" if story.get("dirty") else ""
+    what = f"{revision}{uncommitted}" if story and order.act else ""
+    certificate = f", certificate until {until}" if until else ""
+    return f"{order.name}: https://{app['domains'][0]}{app['path'] or '/'}{what}{certificate}"
+
+
+def expiry(known: Known, name: str) -> str:
+    """When the first of an app's certificates expires on any host; empty where none is known."""
+    return min((ends for one in known.values() if (ends := one.get("certificates", {}).get(name))), default="")
+
+
+def back(command: str, inventories: Sequence[str], names: Sequence[str], several: bool) -> list[str]:
+    """The command for each app that was released, to have again what was live before.
+
+    :param command: the playbook of this run, as it was given.
+    :param inventories: as they were given with -i.
+    :param several: whether the run knows more apps than one, so that an app must be named.
+    """
+    place, name = os.path.split(command)
+    playbook = os.path.join(place, "rollback.yml") if name == "deploy.yml" else "plainstack.web.rollback"
+    given = [word for inventory in inventories for word in ("-i", inventory)]
+    return [shlex.join(["ansible-playbook", playbook, *given, *(["-e", f"app={name}"] if several else [])]) for name in names]
+
+
+def released(known: Known, orders: Sequence[Order]) -> list[str]:
+    """The apps that have another release live than before, with one to go back to."""
+    return [
+        order.name for order in orders if any(did(known.get(host, {}), "switch", order.name).get("changed") and order.before.get(host) for host in order.act)
+    ]
 
 
 def undone(hosts: Sequence[str], known: Known, orders: Sequence[Order], cause: str) -> str:

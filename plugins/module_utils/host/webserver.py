@@ -73,6 +73,7 @@ def inspect(given: Mapping[str, Any], warn: Callable[[str], None]) -> dict[str, 
                     "certificate": part.held.path if part.held else "",
                     "certificate_key": part.held.key if part.held else "",
                     "trusted": bool(part.held and part.held.trusted),
+                    "until": part.held.certificate.end if part.held else "",
                 }
                 for part in parts
             ]
