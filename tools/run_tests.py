@@ -24,6 +24,7 @@ SHOWN = 120  # lines of a failed stage
 LANES = 2
 ALONE = ("fleet", "release")  # scenarios that load the machine and compare what that costs
 BY_NAME = ("realapps",)  # scenarios that take long, and are run where they are named: `make test-apps`
+OWN = ("observe",)  # scenarios whose VMs are their own
 OF_SNAPSHOTS = ("faults", "interrupted")  # scenarios whose VMs start from snapshots of provisioned ones, and are their own
 ANCHOR = "lab-anchor"
 
@@ -52,7 +53,7 @@ class Stage:
 
 def scenario(name: str, command: Sequence[str]) -> Stage:
     """The stage of a Molecule scenario: those of one role share two VMs."""
-    own = name in (*OF_SNAPSHOTS, *ALONE)
+    own = name in (*OF_SNAPSHOTS, *ALONE, *OWN)
     needs = "snapshots" if name in OF_SNAPSHOTS else ""
     return Stage(name, f"Molecule scenario {name}", (*command, name), uses="" if own else "servers", needs=needs, alone=name in ALONE)
 

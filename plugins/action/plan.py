@@ -16,6 +16,8 @@ from ansible_collections.plainstack.web.plugins.plugin_utils import run
 from ansible_collections.plainstack.web.plugins.plugin_utils.definition import UnfitDefinitionError, definition
 from ansible_collections.plainstack.web.plugins.plugin_utils.sources import archive, fetch
 
+OF_ONE_APP = ("rollback", "run")
+READS = ("status", "releases", "logs")  # change nothing, and need no confirmation
 # Tags of Molecule's own, which it skips in every run
 OF_MOLECULE = {"molecule-notest", "notest", "molecule-idempotence-notest"}
 PARTS = """The steps of a deploy build on each other, and none of them is done alone: there are no tags; nothing was touched.
@@ -73,7 +75,7 @@ class ActionModule(ActionBase):
             raise PlanError(SEVERAL.format(listed=listed))
         raw = hostvars.raw_get(hosts[0])
         name = str(self._templar.copy_with_new_env(available_variables=raw).template(raw.get("confirm_inventory", "")))
-        if name and not self._task.check_mode and self._task.args.get("confirmed", "") != name:
+        if name and self._task.args["event"] not in READS and not self._task.check_mode and self._task.args.get("confirmed", "") != name:
             self._ask(name, len(hosts))
 
     @staticmethod
@@ -148,7 +150,7 @@ class ActionModule(ActionBase):
                 f"{', '.join(app['name'] for app in selected)}: none of the servers in 'app_servers' is in the group that 'hosts' of the app names; "
                 "nothing was touched.\nNext: add servers to that group in the inventory."
             )
-        if event == "rollback" and len(somewhere) > 1:
+        if event in OF_ONE_APP and len(somewhere) > 1:
             names = ", ".join(app["name"] for app in somewhere)
             raise PlanError(f"Which app? There are {names}; nothing was touched.\nNext: the same command with -e app={somewhere[0]['name']}")
         return somewhere
@@ -191,7 +193,8 @@ class ActionModule(ActionBase):
             located = {app["name"]: app for app in definition(first, sources=True, fetched=directories, only=only)}
             selected = [located[app["name"]] for app in selected]
         archives, warnings = archive(selected, fetched) if event == "deploy" else ({}, [])
-        reached = dict(zip(balancers + servers, addresses(balancers + servers, hostvars), strict=True)) if balancers else {}
+        daily = event in (*READS, "run")
+        reached = dict(zip(balancers + servers, addresses(balancers + servers, hostvars), strict=True)) if balancers and not daily else {}
         return {
             "event": event,
             "apps": [app["name"] for app in selected] or [only],
@@ -203,7 +206,7 @@ class ActionModule(ActionBase):
             "web": web,
             "balancers": balancers,
             "addresses": reached,
-            "issuers": issuers(balancers or web_servers, _Raw(hostvars, self._templar, web)),
+            "issuers": {} if daily else issuers(balancers or web_servers, _Raw(hostvars, self._templar, web)),
             **{key: str(given.get(key, "")) for key in ("canary", "replace", "release")},
         }, warnings
 

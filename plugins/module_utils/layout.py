@@ -59,10 +59,9 @@ class App:
         """Who works on the app; see lock.py."""
         return f"{LOCKS}/{self.name}"
 
-    @property
-    def hook(self) -> str:
-        """The command of a hook, while it runs. Not beside the sockets: systemd makes their directory with the first of them."""
-        return f"/run/plainstack-hook-{self.name}.environment"
+    def hook(self, unit: str) -> str:
+        """The command of a hook or of an operator, while its unit runs. Not beside the sockets: systemd makes their directory with the first of them."""
+        return f"/run/{unit}.environment"
 
     @property
     def history(self) -> str:

@@ -40,9 +40,8 @@ class LocalApp(App):
     def lock(self) -> str:
         return f"{self.base}/locks/{self.name}"
 
-    @property
-    def hook(self) -> str:
-        return f"{self.base}/hook"
+    def hook(self, unit: str) -> str:
+        return f"{self.base}/{unit}.environment"
 
     @property
     def history(self) -> str:

@@ -47,10 +47,10 @@ After=postgresql.service
 """
 SYSTEMD_RUN = """#!/bin/sh
 printf '%s\\n' "$@" > {directory}/arguments
-stat --format=%a {directory}/hook > {directory}/mode
+stat --format=%a {directory}/plainstack-migrate-hello.service.environment > {directory}/mode
 for last; do :; done
 set -a
-. {directory}/hook
+. {directory}/plainstack-migrate-hello.service.environment
 exec sh -c "$(printf %s "$last" | sed 's/[$][$]/$/g')" < /dev/stdin
 """
 SETTINGS = [
@@ -95,13 +95,13 @@ def test_run(app: LocalApp, host: Path) -> None:
         "--property=RuntimeMaxSec=60",
         *(f"--property={line}" for line in SETTINGS),
         "--description=migrate of hello, release 1",
-        f"--property=EnvironmentFile={app.hook}",
+        f"--property=EnvironmentFile={app.hook('plainstack-migrate-hello.service')}",
         "/usr/bin/env",
         f"PATH={app.release('1')}/.venv/bin:/usr/local/bin:/usr/bin:/bin",
         *("/bin/sh", "-c", 'command=$$PLAINSTACK_HOOK; unset PLAINSTACK_HOOK; eval "$$command"'),
     ]
     assert (host / "mode").read_text() == "600\n"
-    assert not Path(app.hook).exists()
+    assert list(Path(app.base).glob("*.environment")) == []
 
 
 @pytest.mark.parametrize(

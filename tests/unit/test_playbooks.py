@@ -58,13 +58,21 @@ def test_nothing_is_programmed_in_yaml(file: Path) -> None:
 def test_nothing_has_a_tag() -> None:
     """A run with --tags is refused, so that a tag would be of no use; the refusal itself has the one that is always on."""
     tagged = [(file.name, task["name"]) for file in FILES for task in tasks(yaml.load(file.read_text(encoding="utf-8"), Loader)) if "tags" in task]
-    assert tagged == [("begin.yml", "Plan what is to be done")]
+    assert tagged == [("plan.yml", "Plan what is to be done")]
 
 
 @pytest.mark.parametrize("playbook", ["deploy", "rollback", "upgrade", "scale"])
 def test_what_is_asked_for_is_checked_first(playbook: str) -> None:
     [play, *_] = yaml.load((ROOT / f"playbooks/{playbook}.yml").read_text(encoding="utf-8"), Loader)
     assert (play["ansible.builtin.import_playbook"], play["vars"]) == ("plainstack.web.begin", {"plainstack_event": playbook})
+
+
+@pytest.mark.parametrize("playbook", ["status", "releases", "logs", "run", "begin"])
+def test_everything_begins_with_a_plan(playbook: str) -> None:
+    [plan, play] = yaml.load((ROOT / f"playbooks/{playbook}.yml").read_text(encoding="utf-8"), Loader)
+    assert plan["ansible.builtin.import_playbook"] == "plainstack.web.plan"
+    assert plan.get("vars") == (None if playbook == "begin" else {"plainstack_event": playbook})
+    assert "any_errors_fatal" not in play or playbook == "begin", "a server that cannot be reached must not stop the others"
 
 
 def inventory(directory: Path, host: str = "web1", variables: str = "") -> Path:

@@ -38,7 +38,10 @@ def host(app: LocalApp, systemd: Systemd, tmp_path: Path, monkeypatch: pytest.Mo
     make_live(app, systemd, NEW)
     for name in ("stamps", "passwords", "certificates", "cache/hello", "log", "nginx"):
         (tmp_path / name).mkdir(parents=True, exist_ok=True)
+    systemd.states["plainstack-run-0a1b2c3d-hello.service"] = "active"
     for name in ("hello", "hello-world"):
+        for unit in (f"plainstack-migrate-{name}", f"plainstack-run-0a1b2c3d-{name}"):
+            (tmp_path / f"{unit}.service.environment").write_text("")
         for path in (f"units/{name}@{NEW}.service", f"units/{name}.worker.1@{NEW}.service", f"stamps/stamp-{name}.tick@{NEW}.timer", f"passwords/{name}"):
             (tmp_path / path).write_text("")
     (tmp_path / f"units/multi-user.target.wants/hello-world@{NEW}.service").symlink_to(f"../hello-world@{NEW}.service")
@@ -61,6 +64,7 @@ def test_an_app_is_removed(app: LocalApp, host: Path, ran: list[tuple[str, ...]]
     left = everything(host)
     assert not [path for path in left if "hello" in path.replace("hello-world", "")]
     others = (f"units/hello-world@{NEW}.service", f"units/multi-user.target.wants/hello-world@{NEW}.service", "passwords/hello-world", "precious")
+    assert {"plainstack-migrate-hello-world.service.environment", "plainstack-run-0a1b2c3d-hello-world.service.environment"} <= left
     assert {*others, f"stamps/stamp-hello-world.tick@{NEW}.timer", f"units/hello-world.worker.1@{NEW}.service"} <= left
     assert ran == [*(("certbot", "delete", "--non-interactive", "--cert-name", name) for name in ("hello", "hello-0a1b2c3d")), ("userdel", "hello")]
     assert not os.path.exists(app.root)

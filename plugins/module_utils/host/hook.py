@@ -41,11 +41,35 @@ def _execute(words: list[str]) -> tuple[int, str]:
     return process.returncode, plain(kept.decode("utf-8", "replace").strip())
 
 
+def execute(app: App, identifier: str, unit: str, about: str, command: str, timeout: int) -> tuple[int, str]:
+    """Run a command in the release's directory, environment, user and sandbox, and wait for its end.
+
+    :param unit: name of the transient unit.
+    :param about: what it is, for its description; the command itself may have a token in it, and descriptions are for everybody to read.
+    :param command: for /bin/sh; the release's own environment comes first in PATH.
+    :param timeout: seconds until it is killed.
+    :returns: its exit code, and what it printed, the last 256 KiB of it.
+    """
+    service = settings(systemctl("cat", app.unit(identifier, "service")), app, identifier)
+    path = f"{app.release(identifier)}/.venv/bin:/usr/local/bin:/usr/bin:/bin"
+    words = ["systemd-run", "--quiet", "--wait", "--collect", "--pipe", f"--unit={unit}", f"--property=RuntimeMaxSec={timeout}"]
+    words += [f"--property={line}" for line in service]
+    # So are arguments and properties of a unit
+    words += [f"--description={about} of {app.name}, release {identifier}", f"--property=EnvironmentFile={app.hook(unit)}"]
+    words += ["/usr/bin/env", f"PATH={path}", "/bin/sh", "-c", TAKE_COMMAND]
+    write(app.hook(unit), render({VARIABLE: command}), 0o600)
+    try:
+        return _execute(words)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(app.hook(unit))
+
+
 def run(app: App, identifier: str, name: str, command: str, timeout: int) -> str:
-    """Run the command and wait for its end.
+    """Run a hook and wait for its end.
 
     :param name: `migrate` or `after_live`.
-    :param command: for /bin/sh; the release's own environment comes first in PATH.
+    :param command: see `execute`.
     :param timeout: seconds until it is killed.
     :returns: what it printed, the last 256 KiB of it.
     :raises InstanceError: with the end of its output, when it fails, or when the same hook of an earlier run still runs.
@@ -56,19 +80,7 @@ def run(app: App, identifier: str, name: str, command: str, timeout: int) -> str
             f"{app.name}: '{name}' of an earlier run is still going on; nothing was done.\n"
             f"Next: wait until it has ended ('systemctl status {unit}' on the host shows it, 'systemctl stop {unit}' ends it), then run the same command again."
         )
-    service = settings(systemctl("cat", app.unit(identifier, "service")), app, identifier)
-    path = f"{app.release(identifier)}/.venv/bin:/usr/local/bin:/usr/bin:/bin"
-    words = ["systemd-run", "--quiet", "--wait", "--collect", "--pipe", f"--unit={unit}", f"--property=RuntimeMaxSec={timeout}"]
-    words += [f"--property={line}" for line in service]
-    # A command may have a token in it, and arguments, descriptions and properties of a unit are for everybody to read
-    words += [f"--description={name} of {app.name}, release {identifier}", f"--property=EnvironmentFile={app.hook}"]
-    words += ["/usr/bin/env", f"PATH={path}", "/bin/sh", "-c", TAKE_COMMAND]
-    write(app.hook, render({VARIABLE: command}), 0o600)
-    try:
-        code, output = _execute(words)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(app.hook)
+    code, output = execute(app, identifier, unit, name, command, timeout)
     if code:
         raise InstanceError(
             f"{app.name}: the hook '{name}' failed with exit code {code}.\nIts last lines:\n" + ("\n".join(output.splitlines()[-SHOWN:]) or "(it wrote none)")

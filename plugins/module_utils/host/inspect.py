@@ -72,7 +72,7 @@ def going_back(app: App) -> str:
 def _release(app: App, release: state.Release) -> dict[str, Any]:
     """What is said of a complete release; nothing of it is secret."""
     story = app.story(release.id)
-    told = {key: story.get(key, "") for key in ("went_live", "revision", "verdict", "reason")}
+    told = {key: story.get(key, "") for key in ("went_live", "revision", "dirty", "deployed_by", "deployed_from", "verdict", "reason")}
     config = story.get("config", {})
     return {
         "id": release.id,
@@ -85,6 +85,13 @@ def _release(app: App, release: state.Release) -> dict[str, Any]:
         "config": config if isinstance(config, dict) else {},
         **told,
     }
+
+
+def releases(app: App) -> dict[str, Any]:
+    """The releases of an app, as `inspect` tells them; nothing is probed, as that would start an instance that has ended."""
+    found = look(app)
+    unknown = {"matches": [], "archive": False, "linked": True, "enabled": True, "unhealthy": ""}
+    return {"live": found.live, "running": sorted(found.running), "releases": [_release(app, release) for release in found.releases], **unknown}
 
 
 def inspect(app: App, wanted: Mapping[str, Any], host: str, tls: bool, nginx: bool) -> dict[str, Any]:

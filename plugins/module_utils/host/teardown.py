@@ -28,6 +28,8 @@ ELSEWHERE = (
     "/var/lib/plainstack/configuration/gunicorn-{}",
 )
 ROOT = (0, 0)
+# Units of hooks and of an operator's commands
+TRANSIENT = ("plainstack-migrate-{}.service", "plainstack-after_live-{}.service", "plainstack-run-????????-{}.service")
 
 
 class TeardownError(Exception):
@@ -38,7 +40,8 @@ def paths(app: App) -> list[str]:
     """Files and directories of the app but for its data, in the order in which they go; those of nginx are of no site any more."""
     patterns = [f"{layout.UNITS}/{place}{app.name}{rest}" for place in ("", "*.wants/") for rest in ("@*", ".*@*")]
     units = [path for pattern in (*patterns, f"{layout.STAMPS}/stamp-{app.name}.*@*") for path in glob.glob(pattern)]
-    own = [app.timeouts, app.settings, app.sockets, app.hook, app.cache, app.live, app.live_socket, app.before, app.releases, app.history]
+    commands = [path for unit in TRANSIENT for path in glob.glob(app.hook(unit.format(app.name)))]
+    own = [app.timeouts, app.settings, app.sockets, *commands, app.cache, app.live, app.live_socket, app.before, app.releases, app.history]
     return [*units, *(place.format(app.name) for place in ELSEWHERE), *own, f"{app.history}.1"]
 
 
@@ -58,7 +61,7 @@ def _run(*command: str) -> None:
 
 def _running(app: App) -> list[str]:
     """Units of the app that have not ended, or have failed."""
-    names = (f"{app.name}@*", f"{app.name}.*@*", f"plainstack-lost-{app.name}-*")
+    names = (f"{app.name}@*", f"{app.name}.*@*", f"plainstack-lost-{app.name}-*", *(unit.format(app.name) for unit in TRANSIENT))
     listed = [systemd.systemctl("list-units", "--all", "--plain", "--no-legend", name, check=False) for name in names]
     lines = [line.split() for line in "\n".join(listed).splitlines() if line.strip()]
     return [words[0] for words in lines if words[2] != "inactive"]

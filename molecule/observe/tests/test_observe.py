@@ -1,0 +1,312 @@
+"""The daily commands as a user runs them, on two servers. The tests run in this order: each goes on from what the one before has left."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import shutil
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from support import ROOT, Connection, Run, Site, ask, check_message
+from vm import Vm
+
+INVENTORY = Path(__file__).parents[1] / "inventory"
+HOSTS: dict[str, Any] = yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))
+NAMES = list(HOSTS["app_servers"]["hosts"])
+BOOM = '@pages.get("/boom")\ndef boom() -> str:\n    """Fail."""\n    raise RuntimeError("it went boom")\n\n\n@pages.app_errorhandler'
+
+
+def vm(name: str) -> Vm:
+    """One of the two servers."""
+    host = HOSTS["lab"]["hosts"][name]
+    ports = {guest: outer for outer, guest in host["lab_publish"].items()}
+    return Vm(name, host["ansible_port"], ports[80], ports[443])
+
+
+FIRST, SECOND = map(vm, NAMES)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """What was deployed, with a copy of the source to change."""
+    directory = tmp_path_factory.mktemp("observe")
+    shutil.copytree(ROOT / "app_example", directory / "source", ignore=shutil.ignore_patterns("__pycache__", ".*_cache", "instance"))
+    (directory / "inventory" / "group_vars").mkdir(parents=True)
+    (directory / "inventory" / "group_vars" / "lab.yml").symlink_to(ROOT / "lab" / "vars.yml")
+    apps = yaml.safe_load((INVENTORY / "group_vars" / "all.yml").read_text(encoding="utf-8"))["apps"]
+    site = Site(directory / "inventory", [{**app, "source": str(directory / "source")} for app in apps], HOSTS, variables={})
+    yield site
+    site.end()
+
+
+def daily(site: Site, command: str, *arguments: str) -> Run:
+    """Run one of the commands; whatever an app or a server has written, no terminal acts on it."""
+    done = site.start(f"plainstack.web.{command}", *arguments).wait()
+    assert not re.findall(r"[^\n\t -\U0010ffff]|\x7f", done.output)
+    return done
+
+
+def status(site: Site, *arguments: str) -> dict[str, Any]:
+    """The status as data; it has changed nothing."""
+    done = daily(site, "status", "-e", "format=json", *arguments)
+    assert (done.code, done.changed) == (0, 0), done.output
+    [line] = [line for line in done.output.splitlines() if line.startswith("{")]
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+def get(server: Vm, path: str) -> int:
+    """Status of an answer of the site on a server."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    connection: http.client.HTTPConnection = Connection("hello.test", server.https_port, context)
+    return ask(connection, "hello.test", path, "GET", None, None, dict).status
+
+
+def shown(run: Run) -> list[str]:
+    """The lines of logs that were printed."""
+    return [line for line in run.output.splitlines() if re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z ", line)]
+
+
+def test_status_of_a_healthy_fleet(site: Site) -> None:
+    """One round trip to each server, also in check mode; the secret is nowhere (Running.wait looks for it)."""
+    live = FIRST.live()
+    for more in ((), ("--check",)):
+        done = daily(site, "status", "-vvv", *more)
+        assert (done.code, done.changed) == (0, 0)
+        assert done.output.count("SSH: EXEC") == len(NAMES)
+        for name in NAMES:
+            assert re.search(rf"(?m)^{name} +hello +{live} .* healthy +2/2 ", done.output), done.output
+            assert re.search(rf"(?m)^{name} +Debian .* 39 days +no$", done.output)
+        assert "No problem was found." in done.output
+
+
+def test_status_without_the_source(site: Site) -> None:
+    """Who looks need not have it."""
+    site.source.rename(site.source.with_name("away"))
+    try:
+        assert status(site, "-e", "app=hello")["healthy"]
+        check_message(daily(site, "status", "-e", "app=helo"), "Where it is set: -e app=helo of the command.")
+        check_message(daily(site, "status", "-e", "format=xml"), "format is 'xml': it must be text or json.")
+    finally:
+        site.source.with_name("away").rename(site.source)
+
+
+def test_requests_are_counted(site: Site) -> None:
+    site.edit("hello/views.py", "@pages.app_errorhandler", BOOM)
+    assert site.deploy().code == 0
+    before = status(site)["servers"]
+    for path, times in (("/", 16), ("/slow?seconds=0.4", 3), ("/boom", 2), ("/static/style.css", 5)):
+        for _time in range(times):
+            assert get(FIRST, path) == (500 if path == "/boom" else 200)
+    after = status(site)["servers"]
+    [met], [had] = [[app["requests"] for app in found[FIRST.name]["apps"]] for found in (after, before)]
+    assert (met["requests"] - had["requests"], met["errors"] - had["errors"]) == (21, 2)
+    assert met["p50"] < 0.2
+    assert 0.4 <= met["p99"] < 2
+    assert after[SECOND.name]["apps"][0]["requests"] == before[SECOND.name]["apps"][0]["requests"]
+
+
+def test_the_data_of_status(site: Site) -> None:
+    """What docs/reference.md says that there is."""
+    found = status(site)
+    page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8").split("\n### status as JSON\n")[1].split("\n## ")[0]
+    said = set(re.findall(r"`([a-z0-9_]+)`", page))
+
+    def keys(value: object) -> set[str]:
+        if isinstance(value, dict):
+            return {*value} | {key for one in value.values() for key in keys(one)}
+        return {key for one in value for key in keys(one)} if isinstance(value, list) else set()
+
+    assert keys(found) - {*NAMES} - said == set()
+    server = found["servers"][FIRST.name]
+    [app] = server["apps"]
+    assert (found["version"], found["healthy"], found["problems"]) == (1, True, [])
+    assert (app["live"], app["verdict"], app["unhealthy"], app["differs"]) == (FIRST.live(), "good", "", [])
+    assert {unit["kind"]: unit["state"] for unit in app["units"]} == {"instance": "active", "process": "active", "timer": "active", "job": "inactive"}
+    [timer] = [unit for unit in app["units"] if unit["kind"] == "timer"]
+    assert 0 < timer["next"] - server["time"] <= 86400
+    assert [(one["domain"], one["days"], one["covers"]) for one in server["certificates"]] == [("hello.test", 39, True)]
+
+
+def test_status_says_what_the_inventory_has_otherwise(site: Site) -> None:
+    site.app["workers"], site.app["secrets"] = 3, {"API_TOKEN": "swordfish anew"}
+    found = status(site)
+    site.app["workers"], site.app["secrets"] = 2, {"API_TOKEN": "swordfish in a token"}
+    assert found["healthy"]
+    assert sum("another value than the live release for: workers, env or secrets." in note for note in found["notes"]) == len(NAMES)
+
+
+def test_logs_of_all_servers_in_order(site: Site) -> None:
+    done = daily(site, "logs", "-e", "since=20min", "-e", "lines=5000", "-vvv")
+    assert (done.code, done.changed, done.output.count("SSH: EXEC")) == (0, 0, len(NAMES))
+    lines = shown(done)
+    assert lines == sorted(lines, key=lambda line: line.split()[0])
+    assert {line.split()[1] for line in lines} == {*NAMES}
+    assert any(r"\x1b[31mbeat\x1b[0m" in line for line in lines)
+    assert re.search(rf"(?m)^\S+ {FIRST.name} +nginx access: .*GET /boom", done.output)
+    assert f"{FIRST.name} deploys: deploy {FIRST.live()} by " in done.output
+
+
+def test_logs_of_a_level_of_a_source_and_a_time(site: Site) -> None:
+    bad = shown(daily(site, "logs", "-e", "level=error", "-e", "lines=5000"))
+    assert any(line.endswith("RuntimeError: it went boom") for line in bad)
+    assert any("in boom" in line for line in bad), "the lines of a traceback count, too"
+    assert [line for line in bad if line.endswith(r"\x1b[31mbeat\x1b[0m") or " 200 " in line] == []
+    assert len(shown(daily(site, "logs", "-e", "lines=7"))) == 7
+    lines = shown(daily(site, "logs", "-e", "source=deploys,access"))
+    assert lines
+    assert {line.split(maxsplit=2)[2].split(":")[0] for line in lines} == {"deploys", "nginx access"}
+    assert shown(daily(site, "logs", "-e", "since=yesterday", "-e", "until=2h ago")) == []
+    for option, said in (
+        ("since=-1 fortnight", "since is '-1 fortnight', and systemd understands no time in it."),
+        ("until=--help", "until is '--help', and systemd understands no time in it."),
+        ("lines=0", "lines is '0': it must be a number from 1 to 10000."),
+        ("request=; id", "request is '; id': it must be the id of a request"),
+        ("level=loud", "level is 'loud': it must be one of debug, info, warning, error."),
+        ("source=mail", "source is 'mail': it must be one of app, access, error, deploys"),
+    ):
+        name, value = option.split("=", 1)
+        done = daily(site, "logs", "-e", json.dumps({name: value}))
+        check_message(done, said)
+        assert done.said.count(said) == 1
+
+
+def test_a_request_is_followed(site: Site) -> None:
+    """From the header of its answer to nginx's line and the app's own words, on the right server."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    answer = ask(Connection("hello.test", SECOND.https_port, context), "hello.test", "/boom", "GET", None, None, dict)
+    found = shown(daily(site, "logs", "-e", f"request={answer.headers['x-request-id']}"))
+    assert {line.split()[1] for line in found} == {SECOND.name}
+    assert sum(" nginx access: " in line and "GET /boom" in line for line in found) == 1
+    assert found[-1].endswith("RuntimeError: it went boom") or found[-2].endswith("RuntimeError: it went boom")
+    assert not [line for line in found if "beat" in line]
+
+
+def test_a_command_in_the_live_release(site: Site) -> None:
+    """Its user, directory, environment and sandbox; the secret that it prints is hidden, what a terminal would act on, too."""
+    before = SECOND.do("journalctl --quiet --grep 'a command of hello' | wc -l")
+    script = r'pwd; id -un; echo "$API_TOKEN"; printf "\033[2Jhere\n"; python -c "import hello"; touch /etc/x; cat /etc/shadow; echo "a  b"'
+    done = daily(site, "run", "-e", json.dumps({"command": script}), "-vvv")
+    assert done.code == 0
+    printed = done.output.split("Show what it printed")[1]
+    assert f"/srv/hello/releases/{FIRST.live()}\nhello\n****\n\\x1b[2Jhere\n" in printed
+    assert "touch: cannot touch '/etc/x': Read-only file system" in printed
+    assert "cat: /etc/shadow: Permission denied\na  b\n" in printed
+    assert FIRST.do("ls /run/plainstack-*.environment 2>/dev/null || :") == ""
+    assert SECOND.do("journalctl --quiet --grep 'a command of hello' | wc -l") == before, "on one server"
+
+
+def test_a_command_that_fails(site: Site) -> None:
+    failed = daily(site, "run", "-e", json.dumps({"command": "echo no such revision; exit 7"}))
+    check_message(failed, f"hello: the command ended with exit code 7 on {FIRST.name}, in the release {FIRST.live()}.", "no such revision")
+    assert failed.output.count("no such revision") == 1
+    assert "token" not in daily(site, "run", "-e", json.dumps({"command": ": token; false"})).output
+    check_message(daily(site, "run", "-e", json.dumps({"command": "sleep 30"}), "-e", "command_timeout=2"), "was ended, as its time was over")
+    check_message(daily(site, "run"), "There is no command; nothing was run.")
+    check_message(daily(site, "run", "-e", "command=id", "-e", "on=elsewhere"), f"on is 'elsewhere': hello is on {', '.join(NAMES)}.")
+
+
+def test_a_command_on_all_servers(site: Site) -> None:
+    done = daily(site, "run", "-e", json.dumps({"command": "echo $PLAINSTACK_APP"}), "-e", "on=all")
+    assert f"\n{FIRST.name}:\nhello\n{SECOND.name}:\nhello\n" in done.output
+    checked = daily(site, "run", "-e", json.dumps({"command": "touch $PLAINSTACK_SHARED/made"}), "-e", f"on={SECOND.name}", "--check")
+    assert f"hello: the command would be run on {SECOND.name}" in checked.output
+    assert SECOND.run("test -e /srv/hello/shared/made").returncode == 1
+
+
+def test_a_stopped_app(site: Site) -> None:
+    """Looking does not start it, though systemd holds its socket; and that an app is ill is no error of the command."""
+    live = FIRST.live()
+    FIRST.do(f"systemctl stop hello@{live}.service hello.beat.1@{live}.service; systemctl is-active hello@{live}.socket")
+    found = status(site)
+    assert not found["healthy"]
+    assert found["problems"] == [
+        f"{FIRST.name}: hello: {live} does not run: its unit is inactive",
+        f"{FIRST.name}: hello: the process 'beat' is inactive: systemctl status hello.beat.1@{live}.service",
+    ]
+    done = daily(site, "status")
+    assert re.search(rf"(?m)^{FIRST.name} .* unhealthy +1/2 ", done.output)
+    daily(site, "releases")
+    assert FIRST.run(f"systemctl is-active hello@{live}.service").stdout.strip() == "inactive"
+    FIRST.do(f"systemctl start hello@{live}.service hello.beat.1@{live}.service")
+    FIRST.until("it is healthy", "curl --fail --unix-socket /srv/hello/live.sock http://hello.test/healthz")
+    assert status(site)["healthy"]
+
+
+def test_a_failed_deploy(site: Site) -> None:
+    live = FIRST.live()
+    site.edit("wsgi.py", "app = create_app()", 'raise RuntimeError("\\033]0;broken\\007")')
+    assert site.deploy().code != 0
+    site.edit("wsgi.py", 'raise RuntimeError("\\033]0;broken\\007")', "app = create_app()")
+    found = status(site)
+    assert (found["healthy"], found["servers"][FIRST.name]["apps"][0]["live"]) == (True, live)
+    [note] = [note for note in found["notes"] if note.startswith("hello: the last release that failed: ")]
+    assert "did not become healthy" in note
+    bad = shown(daily(site, "logs", "-e", "level=error", "-e", "source=deploys"))
+    assert any(" deploys: failed " in line for line in bad)
+    assert any(line.endswith(r": Error: \x1b]0;broken\x07") for line in shown(daily(site, "logs", "-e", "level=error", "-e", "source=app")))
+
+
+def test_where_a_rollback_leads(site: Site) -> None:
+    """`releases` says it, rollback.yml does it."""
+    live = FIRST.live()
+    done = daily(site, "releases", "-vvv")
+    assert (done.code, done.changed, done.output.count("SSH: EXEC")) == (0, 0, len(NAMES))
+    [target] = {*re.findall(r"(?m)^ +(\S+) .* good +all +<- rollback\.yml$", done.output)}
+    assert re.search(rf"(?m)^ +{live} .* live +all$", done.output)
+    assert site.rollback().code == 0
+    assert (FIRST.live(), SECOND.live()) == (target, target)
+    done = daily(site, "releases")
+    assert re.search(rf"(?m)^ +{live} .* bad +all$", done.output)
+    assert f"{live}: rolled back to {target} at " in done.output
+    assert "rollback.yml goes nowhere: " in done.output
+    assert status(site)["healthy"]
+
+
+def test_servers_with_different_releases(site: Site) -> None:
+    """As after a change by hand."""
+    live = SECOND.live()
+    other = next(one for one in SECOND.look().releases if one != live)
+    SECOND.do(f"ln -sfn /run/plainstack/hello/{other}.sock /srv/hello/live.sock")
+    found = status(site)
+    SECOND.do(f"ln -sfn /run/plainstack/hello/{live}.sock /srv/hello/live.sock")
+    assert any(f"the servers have different releases live: {live} on {FIRST.name}; {other} on {SECOND.name}." in problem for problem in found["problems"])
+
+
+def test_a_reboot_is_pending(site: Site) -> None:
+    FIRST.do("echo '*** System restart required ***' > /run/reboot-required; printf 'openssl\\nlinux\\nopenssl\\n' > /run/reboot-required.pkgs")
+    assert f"{FIRST.name}: the system waits for a reboot for linux, openssl" in daily(site, "status").output
+    FIRST.do("rm /run/reboot-required /run/reboot-required.pkgs")
+
+
+def test_a_server_that_is_off(site: Site) -> None:
+    """It is shown as such, and the others as usual."""
+    assert SECOND.podman("stop", "--time=5", "{}").returncode == 0
+    try:
+        found = status(site)
+        assert not found["healthy"]
+        assert found["servers"][SECOND.name]["reached"] is False
+        assert any(problem.startswith(f"{SECOND.name}: cannot be reached: ") for problem in found["problems"])
+        done = daily(site, "status")
+        assert re.search(rf"(?m)^{FIRST.name} +hello .* healthy ", done.output)
+        assert re.search(rf"(?m)^{SECOND.name} +cannot be looked at", done.output)
+        for command in ("logs", "releases"):
+            done = daily(site, command)
+            assert (done.code, f"\n{SECOND.name}: cannot be reached: " in done.output) == (0, True)
+            assert FIRST.live() in done.output
+        assert "\nhello\n" in daily(site, "run", "-e", json.dumps({"command": "id -un"})).output
+        check_message(daily(site, "run", "-e", "command=id", "-e", "on=all"), "the command cannot be run on all servers; nothing was run.", SECOND.name)
+    finally:
+        assert SECOND.podman("start", "{}").returncode == 0
+        SECOND.until("it is back", "systemctl is-active nginx", 60)

@@ -1,0 +1,47 @@
+"""Print once what a daily command has seen on all servers."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.plainstack.web.plugins.module_utils.controller import command, logs, releases, status
+from ansible_collections.plainstack.web.plugins.plugin_utils import run
+from ansible_collections.plainstack.web.plugins.plugin_utils.daily import ALONE, seen
+
+FORMATS = ("text", "json")
+WRONG_FORMAT = """format is '{format}': it must be text or json.
+Where it is set: -e format=... of the command."""
+
+
+class ActionModule(ActionBase):
+    """Runs on the controller, once for all hosts."""
+
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """What was printed."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        plan, what = run.load(run.PLAN), self._task.args["what"]
+        if not plan:
+            return {**result, "failed": True, "msg": ALONE}
+        found = seen(plan, what)
+        if wrong := next((one["wrong"] for one in found.values() if one.get("wrong")), ""):
+            return {**result, "failed": True, "msg": wrong}
+        format_, failed = str(self._task.args.get("format") or FORMATS[0]), ""
+        if format_ not in FORMATS:
+            return {**result, "failed": True, "msg": WRONG_FORMAT.format(format=ascii(format_)[1:-1])}
+        if what == "status":
+            shown = status.text(found) if format_ == "text" else status.as_json(found, time.time())
+        elif what == "releases":
+            shown = releases.text(plan["apps"], found)
+        elif what == "logs":
+            shown = logs.text(found, logs.options(self._task.args)["lines"])
+        else:
+            shown, failed = command.text(plan["apps"][0], found)
+        if shown:
+            Display().display(shown)
+        result.update(changed=False, shown=shown)
+        return {**result, "failed": True, "msg": failed} if failed else result
