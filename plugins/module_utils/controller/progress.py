@@ -9,7 +9,7 @@ from typing import Any
 
 ROLLOUT, PLAIN, FOREIGN = "rollout", "plain", ""
 # Playbooks whose runs have phases, and the events that they are for
-ROLLOUTS = {"begin", "deploy", "rollback", "rollout", "scale", "teardown", "upgrade"}
+ROLLOUTS = {"begin", "deploy", "plan", "rollback", "rollout", "scale", "teardown", "upgrade"}
 EVENTS = {"deploy", "rollback", "scale", "teardown", "upgrade"}
 # Where a task's phase is found: its play, the step that it does, its role, its action
 PLAYS = {"Set up the load balancers": "balancers", "Tell the load balancers": "balancers", "Upgrade the app servers": "upgrade"}
