@@ -5,6 +5,7 @@ from __future__ import annotations
 DIRECTORY = ".plainstack-wheels"
 REQUIREMENTS = f"{DIRECTORY}/requirements.txt"
 HEADER = "# Wheels for: "  # followed by `target` of each, separated by spaces
+PROJECT = "# Project: "  # followed by the directory of one that is installed itself; a release has its wheel instead
 
 
 def target(python: str, machine: str) -> str:

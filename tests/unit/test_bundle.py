@@ -243,11 +243,24 @@ web = ["compiled"]
 production = ["some-name"]
 dev = ["nowhere"]
 """
-SYSTEM = '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
+SYSTEM = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+BACKEND = """import os, zipfile
+def get_requires_for_build_wheel(settings=None): return []
+def build_wheel(directory, settings=None, metadata=None):
+    with zipfile.ZipFile(os.path.join(directory, "shop-1-py3-none-any.whl"), "w") as archive:
+        for name, text in {
+            "shop.py": open("wsgi.py").read(),
+            "shop-1.dist-info/METADATA": "Metadata-Version: 2.1\\nName: shop\\nVersion: 1\\n",
+            "shop-1.dist-info/WHEEL": "Wheel-Version: 1.0\\nGenerator: x\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
+            "shop-1.dist-info/RECORD": "",
+        }.items():
+            archive.writestr(zipfile.ZipInfo(name), text)
+    return "shop-1-py3-none-any.whl"
+"""
 
 
 @pytest.mark.parametrize("locked", [True, False])
-def test_a_project(source: Path, where: dict[str, str], locked: bool) -> None:
+def test_a_project(source: Path, where: dict[str, str], locked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     text = PROJECT.replace('"nowhere"', '"old"')
     (source / "pyproject.toml").write_text(text, encoding="utf-8")
     if locked:
@@ -263,8 +276,23 @@ def test_a_project(source: Path, where: dict[str, str], locked: bool) -> None:
     (source / "pyproject.toml").write_text(text + SYSTEM, encoding="utf-8")
     if locked:
         subprocess.run(command, cwd=source, env={**os.environ, **where}, check=True)
-    with pytest.raises(ArchiveError, match="the project itself"):
-        made(source, where, requirements=requirements)
+    (source / "backend.py").write_text(BACKEND, encoding="utf-8")
+    installed = made(source, where, requirements=requirements, extras=["web"], groups=["production"])
+    assert [wheel for wheel in wheels(installed) if wheel not in wheels(tree)] == ["shop-1-py3-none-any.whl"]
+    assert [line for line in listed(installed) if line not in listed(tree)] == ["shop==1"]
+    # Another version of the code is another wheel of the project, and no other package is collected for it
+    (source / "wsgi.py").write_text("changed", encoding="utf-8")
+    once = module._collect
+    monkeypatch.setattr(module, "_collect", lambda *_: pytest.fail("collected again"))
+    again = made(source, where, requirements=requirements, extras=["web"], groups=["production"])
+    monkeypatch.setattr(module, "_collect", once)
+    assert wheels(again) == wheels(installed)
+    assert (again / bundled.REQUIREMENTS).read_text(encoding="utf-8") != (installed / bundled.REQUIREMENTS).read_text(encoding="utf-8")
+    (source / "backend.py").write_text("def build_wheel(*_): raise SystemExit('no such thing')", encoding="utf-8")
+    with pytest.raises(
+        ArchiveError, match=r"(?s)app 'shop': the wheels of its bundle cannot be collected; nothing was touched.*no such thing.*\nNext: correct the project"
+    ):
+        made(source, where, requirements=requirements, extras=["web"], groups=["production"])
 
 
 def test_a_pylock(source: Path, where: dict[str, str], index: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -105,3 +107,20 @@ def test_wheels_for_another_system_are_refused(host: Host, inventory: Path) -> N
     assert f"shop: its bundle has wheels for {other}-x86_64 (Python and architecture), and this server needs {own}-x86_64." in deployed.stdout
     assert live_release(host, "shop") == before
     assert page(host)
+
+
+@pytest.mark.usefixtures("cut_off")
+def test_projects_of_the_source_are_installed(host: Host, inventory: Path) -> None:
+    """A src layout with a workspace: its wheels are built here, and their build system is not on the server."""
+    shutil.copytree(SCENARIO / "project", inventory.parent / "project")
+    subprocess.run([Path(sys.executable).parent / "uv", "lock", "--quiet"], cwd=inventory.parent / "project", check=True)
+    change(inventory, source="../project", module="shop:app")
+    deployed = deploy("-i", str(inventory))
+    assert deployed.returncode == 0, deployed.stdout
+    assert page(host) == f"Hello from Python {PYTHON[system(host)]}, shop 1.0 and greetings 1.0"
+    assert "hatchling" not in packages(host)
+    assert "counter packets 0 bytes 0" in host.check_output("nft list table inet cut"), "the build asked somebody"
+    assert host.check_output("find /srv/shop/releases -name '*.whl' -o -name '.plainstack-wheels'") == ""
+    again = deploy("-i", str(inventory))
+    assert again.returncode == 0, again.stdout
+    assert "unchanged" in again.stdout

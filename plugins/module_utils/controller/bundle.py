@@ -24,9 +24,10 @@ from typing import Any
 from urllib.parse import quote
 
 from ansible_collections.plainstack.web.plugins.module_utils import bundled, exported
-from ansible_collections.plainstack.web.plugins.module_utils.controller.archive import ArchiveError, build, list_files
+from ansible_collections.plainstack.web.plugins.module_utils.controller.archive import ArchiveError, build, list_files, version
 from ansible_collections.plainstack.web.plugins.module_utils.controller.built import Tree, cache, forget
 from ansible_collections.plainstack.web.plugins.module_utils.controller.fetch import CREDENTIALS
+from ansible_collections.plainstack.web.plugins.module_utils.controller.project import ProjectError, Run, add, split
 from ansible_collections.plainstack.web.plugins.module_utils.controller.requirements import files
 from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
@@ -43,6 +44,8 @@ IN_TOML = re.compile(r"@\s*(?:git|hg|svn|bzr)\+")
 SHA256 = re.compile(r"sha256[:\"'\s=]+([0-9a-f]{64})")
 SHOWN = 40  # lines of what a tool said
 WHEEL_OF_IT = "build it where a Python and a system like the server's are ('pip wheel NAME==VERSION'), and name the file in the requirements: ./NAME.whl"
+NO_WHEEL = f"correct what it names, in the requirements or in 'build_environment'. Where a package has no wheel: {WHEEL_OF_IT}."
+NOT_BUILT = "correct the project; 'uv build --wheel' in its directory does the same as the deploy."
 
 
 class BundleError(Exception):
@@ -122,9 +125,10 @@ def _hide(text: str, given: Mapping[str, str]) -> str:
     return plain(CREDENTIALS.sub(r"\1", text))
 
 
-def _run(command: Sequence[str], directory: str, given: Mapping[str, str]) -> str:
+def _run(command: Sequence[str], directory: str, given: Mapping[str, str], then: str = NO_WHEEL) -> str:
     """What a tool prints.
 
+    :param then: what to do where it fails.
     :raises BundleError: with its last lines.
     """
     environment = {**os.environ, "UV_SYSTEM_CERTS": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", **given}
@@ -138,7 +142,6 @@ def _run(command: Sequence[str], directory: str, given: Mapping[str, str]) -> st
                 f"the Python of Ansible has no pip.\nNext: {shlex.quote(sys.executable)} -m ensurepip; or install Ansible into a venv that has it."
             )
         tool = "pip" if "pip" in command[:3] and command[1] == "-m" else "uv"
-        then = f"correct what it names, in the requirements or in 'build_environment'. Where a package has no wheel: {WHEEL_OF_IT}."
         raise BundleError(f"{tool} says:\n{said}\nNext: {then}")
     return done.stdout
 
@@ -188,36 +191,40 @@ def _of_pylock(text: str) -> Iterator[str]:
         yield f"{package['name']}=={package['version']}{marker}{hashes}"
 
 
-def _readable(app: Mapping[str, Any], place: str, given: Mapping[str, str]) -> tuple[str, list[str]]:
-    """What uv resolves: the name of a file, and options that belong to it."""
+def _readable(app: Mapping[str, Any], place: str, given: Mapping[str, str]) -> tuple[str, list[str], list[str]]:
+    """What uv resolves: the name of a file, and options that belong to it; and the projects of the source that are installed, as `split` has them."""
     requirements: str = app["requirements"]
     kind, directory, chosen = os.path.basename(requirements), os.path.dirname(requirements), [("extra", app["extras"]), ("group", app["groups"])]
     ours = os.path.join(directory, exported.FILE)
     if kind == "pyproject.toml":
         with open(os.path.join(place, requirements), encoding="utf-8") as stream:
-            if re.search(r"^\s*\[build-system\]", stream.read(), re.MULTILINE):
-                raise BundleError(_installed(requirements))
-        return requirements, [f"--{key}={f'{requirements}:{name}' if key == 'group' else name}" for key, names in chosen for name in names]
+            own = [directory or "."] if re.search(r"^\s*\[build-system\]", stream.read(), re.MULTILINE) else []
+        options = [f"--{key}={f'{requirements}:{name}' if key == 'group' else name}" for key, names in chosen for name in names]
+        return requirements, options, own
     if kind == "uv.lock":
         options = [f"--{key}={name}" for key, names in chosen for name in names] + ([f"--package={app['member']}"] if app["member"] else [])
         # Not even the project's own version is asked of code
-        export = ["export", "--quiet", "--locked", "--no-build", "--no-dev", "--no-header", "--no-annotate", "--format=requirements.txt"]
+        export = ["export", "--quiet", "--locked", "--no-build", "--no-dev", "--no-header", "--no-annotate", "--no-editable", "--format=requirements.txt"]
         _run([_uv(), *export, f"--output-file={exported.FILE}", *options], os.path.join(place, directory), given)
-        return ours, []
+        with open(os.path.join(place, ours), encoding="utf-8") as stream:
+            packages, own = split(stream.read(), directory)
+        with open(os.path.join(place, ours), "w", encoding="utf-8") as stream:
+            stream.write(packages)
+        return ours, [], own
     if re.fullmatch(r"pylock(\.[^.]+)?\.toml", kind):
         with open(os.path.join(place, requirements), encoding="utf-8") as stream:
             lines = list(_of_pylock(stream.read()))
         with open(os.path.join(place, ours), "w", encoding="utf-8") as stream:
             stream.write("".join(f"{line}\n" for line in lines))
-        return ours, []
-    return exported.path(requirements), []
+        return ours, [], []
+    return exported.path(requirements), [], []
 
 
 def _installed(what: str) -> str:
     return (
-        f"{what} names what is no package of an index: the project itself, another directory or a repository. A bundle has wheels alone.\n"
+        f"{what} names what is no package of an index: a directory or a repository. A bundle has wheels alone.\n"
         "Next: make a wheel of it ('uv build --wheel', or 'pip wheel') and name its file in the requirements, or remove 'bundle'; "
-        "where only the project itself is meant and it is in the source's top directory, remove [build-system] from pyproject.toml: it is imported from there."
+        "where the project of the source is meant, set 'requirements' to its uv.lock or pyproject.toml: a wheel is made of it then."
     )
 
 
@@ -260,14 +267,14 @@ def _collect(app: Mapping[str, Any], place: str, to: str, given: Mapping[str, st
 
     :param place: with what the requirements consist of, and nothing else.
     """
-    source = _readable(app, place, given)
-    known = _hashes(place, source[0])
+    name_of_file, options, own = _readable(app, place, given)
+    known = _hashes(place, name_of_file)
     wanted = targets(app)
-    lines = [bundled.HEADER + " ".join(target.name for target in wanted)]
+    lines = [bundled.HEADER + " ".join(target.name for target in wanted), *(bundled.PROJECT + one for one in own)]
     for target in wanted:
         wheels = os.path.join(to, f".{target.name}")
         os.mkdir(wheels)
-        _download(place, target, source, wheels, given)
+        _download(place, target, (name_of_file, options), wheels, given)
         for wheel in sorted(os.listdir(wheels)):
             with open(os.path.join(wheels, wheel), "rb") as stream:
                 found = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -311,6 +318,18 @@ def _wheels(app: Mapping[str, Any], found: Mapping[str, bytes], key: str, given:
     return target
 
 
+def _cannot(app: Mapping[str, Any], error: Exception) -> ArchiveError:
+    return ArchiveError(
+        f"app '{app['name']}': the wheels of its bundle cannot be collected; nothing was touched.\n{error}\n"
+        f"Where it is set: 'bundle' and 'bundle_for' of the app, and {app['requirements']} in its source."
+    )
+
+
+def _run_with(given: Mapping[str, str]) -> Run:
+    """Run a command as `_run` does, with more variables."""
+    return lambda command, directory, more: _run(command, directory, {**given, **more}, NOT_BUILT)
+
+
 def bundle(app: Mapping[str, Any], tree: Tree, build_environment: Mapping[str, str]) -> Tree:
     """What is deployed with the wheels that the servers need.
 
@@ -326,10 +345,7 @@ def bundle(app: Mapping[str, Any], tree: Tree, build_environment: Mapping[str, s
     try:
         wheels = _wheels(app, found, key, given)
     except BundleError as error:
-        raise ArchiveError(
-            f"app '{app['name']}': the wheels of its bundle cannot be collected; nothing was touched.\n{error}\n"
-            f"Where it is set: 'bundle' and 'bundle_for' of the app, and {app['requirements']} in its source."
-        ) from None
+        raise _cannot(app, error) from None
     packed = io.BytesIO()
     digest = build(tree.directory, packed, tree.include, tree.git)
     target = os.path.join(cache(), f"{app['name']}.{hashlib.sha256(f'{digest} {key}'.encode()).hexdigest()[:32]}")
@@ -343,6 +359,10 @@ def bundle(app: Mapping[str, Any], tree: Tree, build_environment: Mapping[str, s
         with tarfile.open(fileobj=packed) as tar:
             tar.extractall(place, filter="data")
         shutil.copytree(wheels, os.path.join(place, bundled.DIRECTORY), copy_function=os.link)
+        try:
+            add(_uv(), place, os.path.join(place, bundled.DIRECTORY), version(tree.directory, tree.git), _run_with(given))
+        except (BundleError, ProjectError) as error:
+            raise _cannot(app, error) from None
         _keep(place, target)
     forget(cache(), app["name"], target)
     return Tree(target, ["*"])
