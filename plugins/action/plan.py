@@ -192,7 +192,9 @@ class ActionModule(ActionBase):
             directories = {name: one.directory for name, one in fetched.items()}
             located = {app["name"]: app for app in definition(first, sources=True, fetched=directories, only=only)}
             selected = [located[app["name"]] for app in selected]
-        archives, warnings = archive(selected, fetched) if event == "deploy" else ({}, [])
+        where = first.template(hostvars.raw_get(servers[0]).get("build_environment", {})) if any(app["bundle"] for app in selected) else {}
+        where = where if isinstance(where, Mapping) else {}  # what it is instead, the servers' check says
+        archives, warnings = archive(selected, fetched, where) if event == "deploy" else ({}, [])
         daily = event in (*READS, "run")
         reached = dict(zip(balancers + servers, addresses(balancers + servers, hostvars), strict=True)) if balancers and not daily else {}
         return {

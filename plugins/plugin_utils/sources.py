@@ -14,6 +14,7 @@ from ansible import constants as C  # type: ignore[attr-defined]
 from ansible.module_utils.urls import open_url
 from ansible_collections.plainstack.web.plugins.module_utils.controller.archive import ArchiveError, build, list_files, revision, version, warnings
 from ansible_collections.plainstack.web.plugins.module_utils.controller.built import Tree, build_here
+from ansible_collections.plainstack.web.plugins.module_utils.controller.bundle import bundle
 from ansible_collections.plainstack.web.plugins.module_utils.controller.fetch import Fetched, FetchError, kind
 from ansible_collections.plainstack.web.plugins.module_utils.controller.fetch import fetch as fetch_one
 from ansible_collections.plainstack.web.plugins.module_utils.static import problems
@@ -55,11 +56,14 @@ def fetch(apps: Sequence[Mapping[str, Any]], ref: str) -> dict[str, Fetched]:
     return found
 
 
-def archive(apps: Sequence[Mapping[str, Any]], fetched: Mapping[str, Fetched] | None = None) -> tuple[dict[str, Any], list[str]]:
+def archive(
+    apps: Sequence[Mapping[str, Any]], fetched: Mapping[str, Fetched] | None = None, build_environment: Mapping[str, str] | None = None
+) -> tuple[dict[str, Any], list[str]]:
     """One archive for each app, in the temporary directory of the run.
 
     :param apps: each with `name`, `source`, `include`, `static` and `requirements`.
     :param fetched: what `fetch` has made the sources of.
+    :param build_environment: where packages are, for apps with `bundle`.
     :returns: by the app's name `path`, `digest`, `id` and `story` of the archive; and warnings.
     :raises ArchiveError: with what is wrong, and where it is set.
     """
@@ -67,6 +71,7 @@ def archive(apps: Sequence[Mapping[str, Any]], fetched: Mapping[str, Fetched] | 
         # Only in a directory of the user's own git may look for a repository by itself
         gits = {app["name"]: fetched[app["name"]].git if fetched and app["name"] in fetched else None for app in apps}
         trees = {app["name"]: build_here(app, gits[app["name"]]) for app in apps}
+        trees |= {app["name"]: bundle(app, trees[app["name"]], build_environment or {}) for app in apps if app.get("bundle")}
         wrong = [f"app '{app['name']}': {problem}" for app in apps for problem in _missing(app, trees[app["name"]])]
     except OSError as error:
         raise ArchiveError(str(error)) from error

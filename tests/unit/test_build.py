@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import platform
 import pwd
 import stat
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.plainstack.web.plugins.module_utils import bundled
 from ansible_collections.plainstack.web.plugins.module_utils.entries import fingerprint
 from ansible_collections.plainstack.web.plugins.module_utils.host import build as build_module
 from ansible_collections.plainstack.web.plugins.module_utils.host import sandbox
@@ -394,6 +396,40 @@ def test_a_release_whose_python_was_removed(plan: Plan) -> None:
     release(plan, OLD)
     os.unlink(build_module.SYSTEM_PYTHON)
     assert "was built for Python 3.13, and this host has it no more" in python_gone(plan.app, OLD)
+
+
+def test_a_bundle_is_installed_without_an_index_and_does_not_stay(plan: Plan, tmp_path: Path, box: Sandbox) -> None:
+    """Whatever the lock file is: the controller has read it."""
+    text = f"{bundled.HEADER}3.13-{platform.machine()}\n{HASHED}"
+    path = archive(tmp_path, {"uv.lock": "", bundled.REQUIREMENTS: text, f"{bundled.DIRECTORY}/gunicorn-23.0.0-py3-none-any.whl": ""})
+    write_uv(plan, more=f"test -e {bundled.DIRECTORY}/gunicorn-23.0.0-py3-none-any.whl; touch requirements.txt")
+    whole = replace(plan, digest=digest(path), requirements="uv.lock", config={**plan.config, "bundle": True, "extras": ["web"]})
+    assert build(whole, path, 1234, 0) == []
+    options = f"--offline --no-index --find-links {bundled.DIRECTORY} --require-hashes {bundled.REQUIREMENTS}"
+    assert box.steps[1].endswith(options)
+    assert " pip sync " in box.steps[1]
+    assert not os.path.exists(f"{plan.app.release(NEW)}/{bundled.DIRECTORY}")
+    assert plan.app.story(NEW)["reproducible"] is True
+
+
+@pytest.mark.parametrize(
+    ("python", "header", "says"),
+    [
+        ("system", "3.11-x86_64 3.13-riscv64", "has wheels for 3.11-x86_64, 3.13-riscv64 (Python and architecture), and this server needs 3.13-"),
+        ("3.12.4", "3.13-x86_64", "and this server needs 3.12-"),
+        ("system", "", "has wheels for nothing"),
+        ("system", None, "the archive has no bundle; deploy.yml makes one"),
+    ],
+)
+def test_a_bundle_for_another_server_is_refused(plan: Plan, tmp_path: Path, box: Sandbox, python: str, header: str | None, says: str) -> None:
+    files = {} if header is None else {bundled.REQUIREMENTS: f"{bundled.HEADER}{header}\n{HASHED}"}
+    path = archive(tmp_path, {"requirements.txt": "gunicorn", **files})
+    with pytest.raises(BuildError) as error:
+        build(replace(plan, digest=digest(path), python=python, config={**plan.config, "bundle": True}), path, 1234, 0)
+    assert says in str(error.value)
+    assert header is None or "Where it is set: 'bundle_for' of the app." in str(error.value)
+    assert box.steps == []
+    assert plan.app.complete() == []
 
 
 @pytest.mark.usefixtures("umask")

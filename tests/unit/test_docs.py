@@ -75,6 +75,11 @@ def test_readme_is_read_in_one_sitting() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= MOST
 
 
+def test_the_inventory_of_the_offline_section_is_the_one_of_its_scenario() -> None:
+    section = (ROOT / "docs/howto.md").read_text(encoding="utf-8").split("\n## Offline\n")[1].split("\n## ")[0]
+    assert f"```yaml\n{(ROOT / 'molecule/offline/inventory/group_vars/all/apps.yml').read_text(encoding='utf-8')}```" in section
+
+
 @pytest.mark.parametrize("page", [page for page in pages() if page.startswith("docs/") and page not in GENERATED])
 def test_long_pages_have_a_table_of_contents(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")

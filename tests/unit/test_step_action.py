@@ -362,6 +362,17 @@ def test_what_systemd_would_refuse_is_not_sent(action: Any, sent: Sent, environm
     assert sent == []
 
 
+def test_with_a_bundle_the_server_gets_no_credentials_of_an_index(action: Any, sent: Sent, tmp_path: Path) -> None:
+    (tmp_path / "a.tar.gz").write_bytes(b"x")
+    archive = {"path": str(tmp_path / "a.tar.gz"), "digest": "d", "id": NEW, "story": {}}
+    given = {"UV_INDEX_INNER_PASSWORD": "swordfish", "PIP_INDEX_URL": "https://u:swordfish@x/", "UV_DEFAULT_INDEX": "x", "HTTPS_PROXY": "http://proxy:3128"}
+    action._task.args = {"step": "stage", "apps": [{"name": "hello", "archive": archive, "bundle": True}], "build_environment": given}
+    action.run(None, {"inventory_hostname": "web1", "groups": {}})
+    [order] = sent[0]["orders"]
+    assert (order["build_environment"], order["config"]["bundle"]) == ({"HTTPS_PROXY": "http://proxy:3128"}, True)
+    assert "swordfish" not in str(sent)
+
+
 def test_apps_that_are_given(action: Any, sent: Sent, tmp_path: Path) -> None:
     """With the defaults of the definition; a release that is what is asked for is looked for on the host."""
     (tmp_path / "a.tar.gz").write_bytes(b"x")

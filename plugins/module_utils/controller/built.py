@@ -53,9 +53,9 @@ def _run(command: str, directory: str) -> None:
         raise ArchiveError(f"it failed with exit code {done.returncode}; nothing was touched.\nIts last lines:\n{said}")
 
 
-def _forget(name: str, keep: str) -> None:
-    """Remove all but the last trees of an app."""
-    found = sorted((entry for entry in os.scandir(cache()) if entry.name.startswith(f"{name}.")), key=lambda entry: entry.stat().st_mtime)
+def forget(directory: str, name: str, keep: str) -> None:
+    """Remove all but the last of an app's directories in a cache."""
+    found = sorted((entry for entry in os.scandir(directory) if entry.name.startswith(f"{name}.")), key=lambda entry: entry.stat().st_mtime)
     for entry in [entry for entry in found if entry.path != keep][: -KEPT + 1]:
         shutil.rmtree(entry.path, ignore_errors=True)  # what cannot be removed takes up room, and is no reason to end a deploy
 
@@ -118,5 +118,5 @@ def build_here(app: Mapping[str, Any], git: str | None = None) -> Tree:
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)  # the error that is raised is the one that counts
         raise
-    _forget(app["name"], target)
+    forget(cache(), app["name"], target)
     return Tree(target, ["*"])

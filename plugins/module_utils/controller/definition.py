@@ -20,6 +20,7 @@ from typing import Any
 from ansible_collections.plainstack.web.plugins.module_utils import exported
 from ansible_collections.plainstack.web.plugins.module_utils.controller import fetch, requirements
 from ansible_collections.plainstack.web.plugins.module_utils.controller.archive import RESERVED
+from ansible_collections.plainstack.web.plugins.module_utils.controller.bundle import SYSTEMS
 from ansible_collections.plainstack.web.plugins.module_utils.environment import NOT_TEXT, VARIABLE, code_point, refused, too_much
 from ansible_collections.plainstack.web.plugins.module_utils.static import hidden
 
@@ -101,6 +102,7 @@ MOUNT = re.compile(rf"/|{URL_PREFIX.pattern}")
 PYTHON = re.compile(r"3\.([0-9]{1,2})(\.[0-9]{1,2})?")
 SYSTEM_PYTHON = re.compile(f"system|{PYTHON.pattern}")
 OLDEST_PYTHON = 10
+SYSTEM = re.compile(rf"({'|'.join(map(re.escape, SYSTEMS))})(-aarch64)?")
 LOCKS = ("uv.lock", "pylock.toml", *exported.TOOLS, "requirements.txt", "pyproject.toml")
 DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
@@ -331,6 +333,20 @@ SPEC: dict[str, dict[str, Any]] = {
         "choices": ["source", "wheels"],
         "description": "`source` builds packages that have no wheel for the server, as the user `plainstack-build`; with `wheels` they are an error, "
         "and no code of a package runs before the app starts.",
+    },
+    "bundle": {
+        "type": "bool",
+        "default": False,
+        "description": "Whether the controller collects the wheels of the app's packages, with uv and pip, and sends them with the release: the servers "
+        "then need no package index for it. What has no wheel is an error.",
+    },
+    "bundle_for": {
+        "type": "list",
+        "elements": "str",
+        "default": ["debian-12", "debian-13"],
+        "pattern": SYSTEM,
+        "description": "Systems of the servers for which `bundle` collects wheels: `debian-12`, `debian-13`, `ubuntu-24.04`, `ubuntu-26.04`; for ARM with "
+        "`-aarch64` behind it.",
     },
     "local_build": {
         "type": "str",
@@ -813,6 +829,13 @@ def _check_source(app: Mapping[str, Any], where: str) -> list[str]:
     ):
         if app[key] and not SPEC[key]["pattern"].fullmatch(app[key]):
             problems.append(f"{where}: '{key}' is '{app[key]}'; it {rule}.")
+    problems += [
+        f"{where}: '{name}' in 'bundle_for' is no system with wheels; {_closest(name, [*SYSTEMS])}" for name in app["bundle_for"] if not SYSTEM.fullmatch(name)
+    ]
+    if app["bundle"] and not app["bundle_for"]:
+        problems.append(f"{where}: 'bundle_for' is empty; name the systems of the servers, such as [debian-13].")
+    if not app["bundle"] and [*app["bundle_for"]] != SPEC["bundle_for"]["default"]:
+        problems.append(f"{where}: 'bundle_for' needs 'bundle: true'.")
     if app["subdirectory"] and not _inside(posixpath.normpath(app["subdirectory"])):
         problems.append(f"{where}: '{app['subdirectory']}' in 'subdirectory' must be a directory inside the source.")
     if kind == "archive" and fetch.URL.fullmatch(app["source"]) and not app["checksum"]:

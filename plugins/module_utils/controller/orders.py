@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from ansible_collections.plainstack.web.plugins.module_utils.controller.bundle import SETTINGS
 from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import OWN_SETTINGS
 from ansible_collections.plainstack.web.plugins.module_utils.controller.wiring import release_config
 from ansible_collections.plainstack.web.plugins.module_utils.environment import render
@@ -55,7 +56,8 @@ def stage(app: Mapping[str, Any], archive: Mapping[str, Any], version: str, buil
         "story": archive["story"],
         "config": config(app, version),
         "environment": environment(app),
-        "build_environment": dict(build_environment),
+        # With a bundle no index is asked, and the server gets no credentials for one
+        "build_environment": {name: value for name, value in build_environment.items() if not (app.get("bundle") and SETTINGS.fullmatch(name))},
         "env": {name: str(value) for name, value in app["env"].items()},
         "archive": "",
         "content": "",

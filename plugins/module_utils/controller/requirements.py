@@ -35,20 +35,27 @@ def problems(source: str, name: str) -> list[str]:
 
     :param name: path of the file, relative to the source.
     """
-    found: list[str] = []
-    seen: set[str] = set()
+    return [problem for problem in _look(source, name).values() if problem]
+
+
+def files(source: str, name: str) -> list[str]:
+    """A requirements file of the source and what it includes, as far as they are there."""
+    return list(_look(source, name))
+
+
+def _look(source: str, name: str) -> dict[str, str]:
+    """What is wrong with each of these files; empty where nothing is."""
+    found: dict[str, str] = {}
     waiting = [os.path.normpath(name)]
     while waiting:
         name = waiting.pop(0)
         path = os.path.join(source, name)
-        if name in seen or not os.path.isfile(path):  # what is missing, uv names
+        if name in found or not os.path.isfile(path):  # what is missing, uv names
             continue
-        seen.add(name)
         with open(path, "rb") as stream:
             data = stream.read()
-        if problem := _problem(name, data):
-            found.append(problem)
-        elif name.endswith((".txt", ".in")):
+        found[name] = _problem(name, data)
+        if not found[name] and not name.endswith((".toml", ".lock")):
             lines = (INCLUDE.match(line) for line in data.decode("utf-8-sig").splitlines())
             waiting += [os.path.normpath(os.path.join(os.path.dirname(name), line[1].strip("'\""))) for line in lines if line and "://" not in line[1]]
     return found

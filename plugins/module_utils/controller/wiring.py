@@ -28,6 +28,7 @@ OF_THE_RELEASE = (
     "extras",
     "groups",
     "member",
+    "bundle",
     "server_build",
     "static",
     "shared",

@@ -7,6 +7,7 @@ import errno
 import gzip
 import hashlib
 import os
+import platform
 import posixpath
 import re
 import shlex
@@ -18,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.plainstack.web.plugins.module_utils import exported
+from ansible_collections.plainstack.web.plugins.module_utils import bundled, exported
 from ansible_collections.plainstack.web.plugins.module_utils.entries import escapes, fingerprint
 from ansible_collections.plainstack.web.plugins.module_utils.host import causes, sandbox, shared
 from ansible_collections.plainstack.web.plugins.module_utils.host import seal as sealing
@@ -139,6 +140,22 @@ def lock_kind(name: str, text: str) -> tuple[str, bool]:
     return "requirements", "--hash=" in text
 
 
+def _file(plan: Plan) -> str:
+    """What uv installs, by its name in the release."""
+    return bundled.REQUIREMENTS if plan.config.get("bundle") else exported.path(plan.requirements)
+
+
+def _check_bundle(plan: Plan, text: str) -> None:
+    """Whether the wheels are for this server."""
+    python = os.path.basename(os.path.realpath(SYSTEM_PYTHON))[len("python") :] if plan.python == "system" else ".".join(plan.python.split(".")[:2])
+    own, found = bundled.target(python, platform.machine()), bundled.targets(text)
+    if own not in found:
+        raise BuildError(
+            f"{plan.app.name}: its bundle has wheels for {', '.join(found) or 'nothing'} (Python and architecture), and this server needs {own}.\n"
+            "Where it is set: 'bundle_for' of the app.\nNext: add this server's system to it, and deploy again."
+        )
+
+
 def commands(plan: Plan, kind: str, hashed: bool) -> list[list[str]]:
     """The uv commands that make the environment."""
     release = plan.app.release(plan.identifier)
@@ -154,7 +171,10 @@ def commands(plan: Plan, kind: str, hashed: bool) -> list[list[str]]:
         member = ["--package", plan.config["member"]] if plan.config.get("member") else []
         return [venv, [plan.uv, "sync", "--quiet", "--locked", "--no-dev", "--no-editable", *wheels, *python, "--directory", directory, *member, *chosen]]
     pip = [plan.uv, "pip", "sync" if hashed else "install", "--quiet", "--no-config", *wheels, "--python", f"{release}/.venv/bin/python"]
-    path = exported.path(plan.requirements)
+    path = _file(plan)
+    if plan.config.get("bundle"):
+        pip += ["--offline", "--no-index", "--find-links", bundled.DIRECTORY]
+        return [venv, [*pip, "--require-hashes", path], ["/bin/rm", "-r", f"{release}/{bundled.DIRECTORY}"]]
     if kind in ("source", "dependencies"):
         chosen = [f"{plan.requirements}:{word}" if option == "--group" else word for option, word in zip(["", *chosen], chosen, strict=False)]
         own = [[*pip, "--no-deps", f"{release}/{os.path.dirname(plan.requirements)}"]] if kind == "source" and plan.build != "wheels" else []
@@ -347,10 +367,15 @@ def _make(plan: Plan, archive: str, owners: sealing.Owners, before: str) -> tupl
     app, release = plan.app, plan.app.release(plan.identifier)
     make_directory(release, 0o700)
     unpack(archive, release, plan.digest)
-    path = exported.path(plan.requirements)
+    path = _file(plan)
     if not os.path.isfile(os.path.join(release, path)):
-        raise BuildError(f"{app.name}: {plan.requirements} is not in the archive; is the file ignored by git?")
-    kind, hashed = lock_kind(plan.requirements, sealing.read(release, path, 1 << 26))
+        if plan.config.get("bundle"):
+            raise BuildError(f"{app.name}: the archive has no bundle; deploy.yml makes one, the module 'archive' does not. Remove 'bundle', or use deploy.yml.")
+        raise BuildError(f"{app.name}: {path} is not in the archive; is the file ignored by git?")
+    text = sealing.read(release, path, 1 << 26)
+    kind, hashed = lock_kind(path if plan.config.get("bundle") else plan.requirements, text)
+    if plan.config.get("bundle"):
+        _check_bundle(plan, text)
     sealing.give(release, owners, calendar.timegm(time.strptime(plan.identifier[:15], "%Y%m%dT%H%M%S")))
     _run(plan, commands(plan, kind, hashed))
     if plan.server_build:
