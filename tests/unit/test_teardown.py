@@ -1,5 +1,6 @@
 """All of an app is removed, whatever is in its directories, and an interrupted removal is finished."""
 
+import grp
 import json
 import os
 import pwd
@@ -133,3 +134,36 @@ def test_what_would_be_removed(app: LocalApp, host: Path) -> None:
     assert {app.releases, app.shared, "certificate hello", "user hello"} <= {*present(app, True)}
     assert app.shared not in present(app, False)
     assert everything(host) == before
+
+
+def test_data_that_cannot_be_removed(app: LocalApp, host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk of its own is mounted there; that is no traceback."""
+    remove = teardown._remove
+
+    def busy(path: str) -> None:
+        if path == app.shared:
+            raise OSError(16, "Device or resource busy", path)
+        remove(path)
+
+    monkeypatch.setattr(teardown, "_remove", busy)
+    with pytest.raises(TeardownError, match=r"shared cannot be removed: .*Device or resource busy.*\nNext: correct that"):
+        teardown.teardown(app, True)
+
+
+@pytest.mark.parametrize(("primary_of", "goes"), [("nobody", True), ("somebody", False)])
+def test_a_group_that_is_left(app: LocalApp, host: Path, ran: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch, primary_of: str, goes: bool) -> None:
+    """With the group there, the app's user could not be made again; one that a user has for his own stays."""
+
+    def group(_name: str) -> SimpleNamespace:
+        if ("groupdel", "hello") in ran:
+            raise KeyError("hello")
+        return SimpleNamespace(gr_gid=997)
+
+    users = [SimpleNamespace(pw_gid=997 if primary_of == "somebody" else 0)]
+    monkeypatch.setattr(grp, "getgrnam", group)
+    monkeypatch.setattr(pwd, "getpwall", lambda: users)
+    removed = teardown.teardown(app, False)
+    assert (("groupdel", "hello") in ran, "group hello" in removed) == (goes, goes)
+    assert ran[-2:] == [("userdel", "hello"), ("groupdel", "hello")] if goes else ran[-1] == ("userdel", "hello")
+    # Once more, where only the data is left
+    assert ("group hello" in teardown.teardown(app, False)) is False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import grp
 import json
 import os
 import pwd
@@ -92,6 +93,16 @@ def _remove(path: str) -> None:
         os.unlink(path)
 
 
+def _remove_or_say(path: str) -> None:
+    """The same, and where it cannot be: it may be where another disk is mounted, or immutable."""
+    try:
+        _remove(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise TeardownError(f"{path} cannot be removed: {error}\nNext: correct that on the host, then run it again.") from error
+
+
 def _give_to_root(top: str) -> bool:
     """Have data belong to root, as another user may get the app's number one day; whether some of it did not."""
     changed = False
@@ -112,12 +123,24 @@ def _user(app: App) -> bool:
     return False
 
 
+def _group(app: App) -> bool:
+    """Whether the app's group is left without its user: `userdel` keeps one with other members, and may have been killed before it got to it.
+
+    Where it stays, the app's user cannot be made again.
+    """
+    with contextlib.suppress(KeyError):
+        gid = grp.getgrnam(app.name).gr_gid
+        return os.path.isdir(app.root) and all(user.pw_gid != gid for user in pwd.getpwall())
+    return False
+
+
 def present(app: App, data: bool) -> list[str]:
     """What of the app is on this host, and would be removed."""
     found = [path for path in paths(app) if os.path.lexists(path)]
     found += [f"certificate {name}" for name in unused_lineages(app.name)]
     found += [app.shared] if data and os.path.lexists(app.shared) else []
-    return found + ([f"user {app.name}"] if _user(app) else [])
+    found += [f"user {app.name}"] if _user(app) else []
+    return found + ([f"group {app.name}"] if _group(app) else [])
 
 
 def teardown(app: App, data: bool) -> list[str]:
@@ -133,13 +156,9 @@ def teardown(app: App, data: bool) -> list[str]:
         )
     removed = _stop(app)
     for path in [path for path in paths(app) if os.path.lexists(path)]:
-        try:
-            _remove(path)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise TeardownError(f"{path} cannot be removed: {error}\nNext: correct that on the host, then run it again.") from error
-        removed.append(path)
+        with contextlib.suppress(FileNotFoundError):
+            _remove_or_say(path)
+            removed.append(path)
     if removed:
         systemd.systemctl("daemon-reload")
     for name in unused_lineages(app.name):
@@ -147,13 +166,16 @@ def teardown(app: App, data: bool) -> list[str]:
         removed.append(f"certificate {name}")
     if os.path.lexists(app.shared):
         if data:
-            _remove(app.shared)
+            _remove_or_say(app.shared)
             removed.append(app.shared)
         elif _give_to_root(app.shared):
             removed.append(f"the rights of {app.name} to {app.shared}")
     if _user(app):
         _run("userdel", app.name)
         removed.append(f"user {app.name}")
+    if _group(app):
+        _run("groupdel", app.name)
+        removed.append(f"group {app.name}")
     with contextlib.suppress(OSError):  # there may be data, or what somebody else has put there
         os.rmdir(app.root)
     return removed
