@@ -16,7 +16,7 @@ description:
   - Of the other playbooks of the collection only the results and errors are shown.
   - Plays from elsewhere, and all plays with C(-v), are shown as by P(ansible.builtin.default#callback), except that each error of Plainstack comes once.
   - What P(ansible.builtin.default#callback) would have shown is in a file of mode 0600 in C(~/.cache/plainstack/logs), or C(plainstack/logs) in
-    E(XDG_CACHE_HOME). The run names it at the end. The last 20 are kept. What C(no_log) hides is hidden there too.
+    E(XDG_CACHE_HOME). The run names it at the end. The last 20 are kept, and those of the last hour. What C(no_log) hides is hidden there too.
   - E(ANSIBLE_STDOUT_CALLBACK=ansible.builtin.default) brings back Ansible's output for one run.
 extends_documentation_fragment:
   - default_callback

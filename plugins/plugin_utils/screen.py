@@ -17,6 +17,7 @@ from ansible.utils.display import Display
 from ansible_collections.plainstack.web.plugins.module_utils.controller.progress import WIDE
 
 KEPT = 20  # logs
+RECENT = 3600  # seconds since a log was written, in which its run may go on, or be looked into
 CLEAR = "\r\x1b[K"
 
 
@@ -36,9 +37,11 @@ class Log:
             os.makedirs(directory(), mode=0o700, exist_ok=True)
             handle, self.path = tempfile.mkstemp(prefix=f"{moment}-", suffix=".log", dir=directory())  # mode 0600
             self._stream = os.fdopen(handle, "w", encoding="utf-8", errors="replace", buffering=1)
-            for old in sorted(entry for entry in os.listdir(directory()) if entry.endswith(".log"))[:-KEPT]:
+            for name in sorted(entry for entry in os.listdir(directory()) if entry.endswith(".log"))[:-KEPT]:
+                old = os.path.join(directory(), name)
                 with contextlib.suppress(OSError):
-                    os.unlink(os.path.join(directory(), old))
+                    if time.time() - os.stat(old).st_mtime > RECENT:
+                        os.unlink(old)
 
     @property
     def shown(self) -> str:
