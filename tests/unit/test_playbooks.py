@@ -61,7 +61,12 @@ def test_nothing_has_a_tag() -> None:
     assert tagged == [("plan.yml", "Plan what is to be done")]
 
 
-@pytest.mark.parametrize("playbook", ["deploy", "rollback", "upgrade", "scale"])
+def test_all_of_them_are_in_the_collection() -> None:
+    shipped = (ROOT / "galaxy.yml").read_text(encoding="utf-8").split()
+    assert [path.name for path in (ROOT / "playbooks").glob("*.yml") if f"playbooks/{path.name}" not in shipped] == []
+
+
+@pytest.mark.parametrize("playbook", ["deploy", "rollback", "upgrade", "scale", "teardown"])
 def test_what_is_asked_for_is_checked_first(playbook: str) -> None:
     [play, *_] = yaml.load((ROOT / f"playbooks/{playbook}.yml").read_text(encoding="utf-8"), Loader)
     assert (play["ansible.builtin.import_playbook"], play["vars"]) == ("plainstack.web.begin", {"plainstack_event": playbook})
