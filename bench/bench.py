@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from statistics import median
 
+import across
 import deploys
 import layers
 import many
@@ -68,12 +69,13 @@ def main() -> int:
             of_tuned = tuned.measure(rounds=1 if quick else 5, seconds=1 if quick else 5)
             with tempfile.TemporaryDirectory(prefix="plainstack-bench-") as work:
                 of_many = many.measure(Path(work), again=1 if quick else 3)
+                of_across = across.measure(Path(work))
         finally:
             vms.destroy()
     except vms.BenchError as error:
         print(f"\n{error}\nNothing was written; the VMs of bench/inventory are removed.", file=sys.stderr)
         return 1
-    text = report.document(machine, of_deploys, of_many, beside, of_layers, of_tuned, time.monotonic() - began)
+    text = report.document(machine, of_deploys, of_many, of_across, beside, of_layers, of_tuned, time.monotonic() - began)
     if not quick:
         DOCUMENT.parent.mkdir(exist_ok=True)
         DOCUMENT.write_text(text, encoding="utf-8")

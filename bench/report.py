@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+from across import CLIENTS, EVERY, JOB, ORDERED, Across
 from deploys import Deploys
 from layers import KILL_AFTER, KILL_CLIENTS, KILL_SECONDS, PROBE_TIMEOUT, PROBES, SLOW_CLIENTS, Layers
 from load import Tally
@@ -280,7 +281,27 @@ MANY_HOW = """\
 How: copies of app_example with a worker each and a certificate of their own, in one inventory; measured last, on the same VM."""
 
 
-def document(where: Sequence[str], deploys: Deploys, many: Many, beside: Beside, layers: Layers, tuned: Throughput, seconds: float) -> str:
+def of_across(result: Across) -> str:
+    """What those who are connected, and jobs, notice of a deploy."""
+    away = sorted(result.away)
+    return table(
+        f"One deploy of two apps, in {result.deploys[0]:.1f} s | Measured",
+        [
+            [f"{CLIENTS} WebSockets, a message each {EVERY * 1000:.0f} ms: answered", f"{result.answered}"],
+            ["Sent as the old release closed the connection, and not answered", f"{result.unanswered}"],
+            ["From the last answer of the old release to the first of the new one, ms: median, longest", f"{median(away) * 1000:.0f}, {away[-1] * 1000:.0f}"],
+            [f"A job of {JOB} s that had begun before", "ended in its own release" if result.ended else "**was cut**"],
+            [f"Jobs that were ordered every {ORDERED * 1000:.0f} ms: done; longest pause between two", f"{result.jobs}; {result.pause * 1000:.0f} ms"],
+        ],
+    )
+
+
+ACROSS_HOW = """\
+How: the apps of `molecule/apps`, a chat on Gunicorn's ASGI worker with a `timeout` of 5 s, and a shop with a Huey worker, on the same VM. The clients \
+connect anew as soon as they are closed."""
+
+
+def document(where: Sequence[str], deploys: Deploys, many: Many, across: Across, beside: Beside, layers: Layers, tuned: Throughput, seconds: float) -> str:
     """The whole page."""
     parts = [
         "# Benchmarks",
@@ -292,6 +313,9 @@ def document(where: Sequence[str], deploys: Deploys, many: Many, beside: Beside,
         DEPLOYS_HOW,
         of_many(many),
         MANY_HOW,
+        "## Across a deploy",
+        of_across(across),
+        ACROSS_HOW,
         "## Beside a playbook as tutorials show it",
         of_beside(deploys, beside),
         BESIDE_HOW,

@@ -167,3 +167,26 @@ def test_a_group_that_is_left(app: LocalApp, host: Path, ran: list[tuple[str, ..
     assert ran[-2:] == [("userdel", "hello"), ("groupdel", "hello")] if goes else ran[-1] == ("userdel", "hello")
     # Once more, where only the data is left
     assert ("group hello" in teardown.teardown(app, False)) is False
+
+
+@pytest.mark.usefixtures("ran")
+def test_nothing_of_the_system_is_taken_for_an_apps(app: LocalApp, host: Path, systemd: Systemd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name may be a wrong one: there are units such as user@1000.service, and /srv may have others' directories."""
+    for path in ("units/hello@.service.d", "units/hello@1000.service", "units/multi-user.target.wants/hello@tty1.service"):
+        (host / path).write_text("")
+    systemd.states |= {"hello@1000.service": "active", "hello@tty1.service": "active"}
+    monkeypatch.setattr(pwd, "getpwnam", lambda name: SimpleNamespace(pw_dir="/"))
+    before = everything(host)
+    with pytest.raises(TeardownError, match="is no app of Plainstack's on this host: it has no user of that name; nothing was touched"):
+        teardown.teardown(app, True)
+    assert everything(host) == before
+    monkeypatch.setattr(teardown, "_check", lambda _app: None)
+    teardown.teardown(app, False)
+    assert {"units/hello@.service.d", "units/hello@1000.service", "units/multi-user.target.wants/hello@tty1.service"} <= everything(host)
+    assert {"hello@1000.service", "hello@tty1.service"} <= {*systemd.states}
+
+
+def test_drop_ins_for_all_releases_go_with_the_app(app: LocalApp, host: Path) -> None:
+    (host / "units/hello@.service.d").mkdir()
+    teardown.teardown(app, True)
+    assert not (host / "units/hello@.service.d").exists()

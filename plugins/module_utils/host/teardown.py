@@ -39,11 +39,31 @@ class TeardownError(Exception):
 
 def paths(app: App) -> list[str]:
     """Files and directories of the app but for its data, in the order in which they go; those of nginx are of no site any more."""
-    patterns = [f"{layout.UNITS}/{place}{app.name}{rest}" for place in ("", "*.wants/") for rest in ("@*", ".*@*")]
-    units = [path for pattern in (*patterns, f"{layout.STAMPS}/stamp-{app.name}.*@*") for path in glob.glob(pattern)]
+    places = [f"{layout.UNITS}/{app.name}*@*", f"{layout.UNITS}/*.wants/{app.name}*@*", f"{layout.STAMPS}/stamp-{app.name}.*@*"]
+    units = [path for place in places for path in glob.glob(place) if _is_unit(app, os.path.basename(path).removeprefix("stamp-"))]
+    units += glob.glob(f"{layout.UNITS}/{app.name}@.*") if _user(app) else []  # drop-ins for all releases
     commands = [path for unit in TRANSIENT for path in glob.glob(app.hook(unit.format(app.name)))]
     own = [app.timeouts, app.settings, app.sockets, *commands, app.cache, app.live, app.live_socket, app.before, app.releases, app.history]
     return [*units, *(place.format(app.name) for place in ELSEWHERE), *own, f"{app.history}.1"]
+
+
+def _is_unit(app: App, name: str) -> bool:
+    """Whether that is the name of a unit of a release: the system may have others that begin like the app's, such as getty@tty1.service."""
+    return bool(re.match(rf"{re.escape(app.name)}(\.[^@]+)?@{layout.ID.pattern}\.", name))
+
+
+def _check(app: App) -> None:
+    """:raises TeardownError: where it is no app of Plainstack's that would be removed, or it still has a site."""
+    if app.name in json.loads(read(SITES) or "{}").values():
+        raise TeardownError(
+            f"nginx on this host still has a site of {app.name}; nothing was touched.\nNext: take it from 'apps' in the inventory, then run it again."
+        )
+    # The user goes last, so that an interrupted run is finished
+    if os.path.isdir(app.root) and not _user(app) and {*os.listdir(app.root)} - {"shared"}:
+        raise TeardownError(
+            f"{app.root} is there, and {app.name} is no app of Plainstack's on this host: it has no user of that name; nothing was touched.\n"
+            f"Next: 'ls -la {app.root}' on the host shows what it is."
+        )
 
 
 def unused_lineages(name: str) -> list[str]:
@@ -62,10 +82,12 @@ def _run(*command: str) -> None:
 
 def _running(app: App) -> list[str]:
     """Units of the app that have not ended, or have failed."""
-    names = (f"{app.name}@*", f"{app.name}.*@*", f"plainstack-lost-{app.name}-*", *(unit.format(app.name) for unit in TRANSIENT))
+    transient = (f"plainstack-lost-{app.name}-*", *(unit.format(app.name) for unit in TRANSIENT))
+    names = (f"{app.name}@*", f"{app.name}.*@*", *transient)
     listed = [systemd.systemctl("list-units", "--all", "--plain", "--no-legend", name, check=False) for name in names]
     lines = [line.split() for line in "\n".join(listed).splitlines() if line.strip()]
-    return [words[0] for words in lines if words[2] != "inactive"]
+    running = [words[0] for words in lines if words[2] != "inactive"]
+    return [unit for unit in running if _is_unit(app, unit) or unit.startswith("plainstack-")]
 
 
 def _stop(app: App) -> list[str]:
@@ -150,10 +172,7 @@ def teardown(app: App, data: bool) -> list[str]:
     :returns: what was removed.
     :raises TeardownError: when nginx still has a site of the app, or something cannot be removed.
     """
-    if app.name in json.loads(read(SITES) or "{}").values():
-        raise TeardownError(
-            f"nginx on this host still has a site of {app.name}; nothing was touched.\nNext: take it from 'apps' in the inventory, then run it again."
-        )
+    _check(app)
     removed = _stop(app)
     for path in [path for path in paths(app) if os.path.lexists(path)]:
         with contextlib.suppress(FileNotFoundError):
