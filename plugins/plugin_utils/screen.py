@@ -126,9 +126,14 @@ class Screen:
         """Show lines that stay; they are no part of Ansible's output."""
         self.clear()
         self._show(text, color=color, stderr=stderr, screen_only=True)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Whoever follows a CI job sees it now."""
         if not self._terminal:
             with contextlib.suppress(OSError), self._display._lock:
-                (sys.stderr if stderr else sys.stdout).flush()  # whoever follows a CI job sees it now
+                sys.stdout.flush()
+                sys.stderr.flush()
 
     def draw(self) -> None:
         """Show the current line."""
@@ -170,6 +175,8 @@ class Screen:
             self.clear()
             self._log.write(msg)
         self._show(msg, *given, **options)
+        if os.getpid() == self._process:
+            self._flush()
 
     def _asked(self, *given: Any, **options: Any) -> Any:
         """A question stands alone until it is answered."""

@@ -229,7 +229,7 @@ def test_other_networks(host: Host, https: Request, http_: Request, alone: Path)
 def test_a_request_has_an_id(host: Host, https: Request) -> None:
     """The app, the client and nginx's log have the same; a client has no say in it."""
     name, given = site(host, "shop"), "0123456789abcdef"
-    answer = https(name, "/bin/headers", headers={"X-Request-ID": given})
+    answer = https(name, "/bin/headers?show_env=1", headers={"X-Request-ID": given})
     found = answer.headers["x-request-id"]
     assert (json.loads(answer.body)["headers"]["X-Request-Id"], found == given) == (found, False)
     assert len({found, https(name, "/assets/size.txt").headers["x-request-id"], given}) == 3
@@ -299,7 +299,7 @@ def test_behind_a_proxy_that_is_trusted(host: Host, https: Request, http_: Reque
     assert json.loads(http_(name, "/around", headers=said).body)["address"] == "192.0.2.7"
     assert json.loads(http_(name, "/bin/get", headers=said).body)["url"] == f"https://{name}/bin/get"
     for given, kept in (("a-1b2c3d4e5f", True), ("short", False), ("a b c d e f g h", False), ("a" * 65, False)):
-        told = json.loads(http_(name, "/bin/headers", headers={**said, "X-Request-ID": given}).body)["headers"]
+        told = json.loads(http_(name, "/bin/headers?show_env=1", headers={**said, "X-Request-ID": given}).body)["headers"]
         assert (told["X-Request-Id"] == given) is kept
     for local in ("127.0.0.1", "::1"):  # gives nobody what only a health check has
         assert json.loads(http_(name, "/around", headers={**said, "X-Forwarded-For": local}).body)["address"] == local

@@ -23,7 +23,7 @@ def test_one_app_of_two(vm: Vm, site: Site, get: Get, served: Served, tidy: Tidy
     second["source"] = str(shutil.copytree(site.source, site.directory.parent / "second"))
     # The hook of one app fails, and all that comes after it is done, for the other app too
     site.app["after_live"], second["after_live"] = "exit 3", 'touch "$PLAINSTACK_SHARED/after"'
-    run = site.deploy()
+    run = site.deploy("-v")
     check_message(run, "what was not:", f"{vm.name}: after_live of hello: hello: the hook 'after_live' failed with exit code 3", "Next: ")
     assert "Look at the certificates" in run.said.split("exit code 3", 1)[1]
     vm.do("ls /srv/second/shared/after")

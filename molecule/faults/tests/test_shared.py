@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
-from support import ROOT, Site, check_message
+from support import Site, check_message
 from vm import Get, Served, Tidy, Vm
 
 AS_APP = "runuser -u hello -- sh -c"
@@ -65,8 +63,7 @@ def test_data_from_elsewhere(vm: Vm, site: Site, tidy: Tidy) -> None:
     assert (last.code, last.changed) == (0, 0)
     # Removed as the docs say: nothing of it runs, no app that comes later owns its data, and it gets them back when it is added again
     second = site.apps.pop()
-    assert site.deploy().code == 0
-    vm.do(removal("second"))
+    assert site.start("plainstack.web.teardown", "-e", "app=second").wait().code == 0
     assert vm.do("systemctl list-units --all --plain --no-legend 'second@*'; ls -d /run/plainstack/second /etc/plainstack/second || :") == ""
     site.apps += [{**site.app, "name": "third", "domains": ["third.hello.test"]}, second]
     check_message(site.deploy(), "/srv/second/shared belongs to uid 0 (root)", "chown -hR second:second /srv/second/shared")
@@ -76,12 +73,3 @@ def test_data_from_elsewhere(vm: Vm, site: Site, tidy: Tidy) -> None:
     vm.do("runuser -u second -- test -w /srv/second/shared/notes.db")
     tidy("second")
     vm.owner = ""  # it has other apps
-
-
-def removal(app: str) -> str:
-    """The commands of the docs that remove an app whose certificate is its own."""
-    text = (ROOT / "docs/howto.md").read_text(encoding="utf-8").split("## Remove an app\n")[1].split("\n## ")[0]
-    commands = "\n".join(re.findall(r"^    (.*)$", text, re.MULTILINE)).replace("app=third", f"app={app}")
-    own = re.sub(r"^certbot delete .*: (rm .*)$", r"\1", commands, flags=re.MULTILINE)
-    assert own != commands
-    return f"set -e\n{own}"
