@@ -568,7 +568,8 @@ def test_apps_are_removed_alone(host: Host, https: Request, alone: Path) -> None
                 "find / -xdev '(' -path /proc -o -path /var/log/journal -o -path /usr ')' -prune -o '(' -name %s -o -name %s -o -name %s ')' -print",
                 *(app, f"{app}@*", f"{app}.*"),
             ).splitlines()
-            assert [path for path in left if path != f"/srv/{app}" and not path.startswith("/srv/chat/")] == []
+            others = tuple(f"{place}/{one['name']}/" for one in whole["apps"] if one["name"] != app for place in ("/srv", "/var/cache/plainstack/build"))
+            assert [path for path in left if path != f"/srv/{app}" and not path.startswith(others)] == []
             assert [database for database in ("passwd", "group") if host.run("getent %s %s", database, app).rc == 0] == []
             assert host.run("systemctl list-units --all --plain --no-legend '%s@*' '%s.*@*'", app, app).stdout.strip() == ""
     assert {status for _moment, status in answers} == {"200"}
