@@ -71,7 +71,7 @@ class ActionModule(ActionBase):
             revision = next((one.stories[order.id]["revision"] for one in seen[name].values() if order.id in one.stories), "")
             facts = {"first": next(iter(seen[name])), "configs": configs, "revision": revision}
             orders.append({**asdict(order), "build": sorted(order.build), "act": sorted(order.act), **facts})
-        canaries = summary.canary([*known], plan["canary"])
+        canaries = summary.canary([host for host in known if host not in plan["workers"]], plan["canary"])
         run.save(run.DECISION, {"orders": orders, "canaries": canaries, "servers": [*known]})
         return {
             "warnings": warnings,

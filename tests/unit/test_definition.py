@@ -204,6 +204,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"bundle": "yes"}, "'bundle' must be true or false, not 'yes'."),
     ({"bundle": True, "bundle_for": ["debian12"]}, "'debian12' in 'bundle_for' is no system with wheels; did you mean 'debian-12'?"),
     ({"bundle": True, "bundle_for": ["debian-12-arm64"]}, "'debian-12-arm64' in 'bundle_for' is no system with wheels; did you mean"),
+    ({"bundle": True, "source": "https://example.com/a.git"}, "with 'bundle', 'source' must be a directory or a wheel, or there be a 'package': uv and pip"),
+    ({"bundle": True, "source": "own.tar.gz"}, "with 'bundle', 'source' must be a directory or a wheel"),
     ({"bundle": True, "bundle_for": []}, "'bundle_for' is empty; name the systems of the servers, such as [debian-13]."),
     ({"bundle_for": ["debian-13"]}, "'bundle_for' needs 'bundle: true'."),
     ({"subdirectory": "web"}, "'subdirectory' is for a 'source' that is a git URL or an archive; remove it."),

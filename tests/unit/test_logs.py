@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +139,16 @@ def test_errors_of_nginx(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("".join(f"{begin}{text}\n" for text in (ours, others, static, "no host")) + "noise\n")
     found = list(errors("hello", ["hello.test"], ALL, str(tmp_path / "log")))
     assert [(line.text, line.level) for line in found] == [(f"7#7: *1 {static}", "error"), (f"7#7: *1 {ours}", "error")]
+
+
+def test_lines_that_a_client_has_made_up_hide_nothing(tmp_path: Path) -> None:
+    """A path with a line feed in it is in the log as it is."""
+    true = '2026/11/27 12:00:00 [error] 7#7: *1 open() "/srv/x" failed, host: "hello.test"'
+    forged = ("2026/99/99 99:99:99 [error] x", "2000/01/01 00:00:00 [error] x")
+    (tmp_path / "log").write_text("\n".join([true, *forged]) + "\n")
+    assert [line.text for line in errors("hello", ["hello.test"], replace(ALL, since=time.mktime((2026, 1, 1, 0, 0, 0, 0, 0, -1))), str(tmp_path / "log"))] == [
+        '7#7: *1 open() "/srv/x" failed, host: "hello.test"'
+    ]
 
 
 def test_the_log_of_deploys(app: LocalApp) -> None:

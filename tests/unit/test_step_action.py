@@ -14,6 +14,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar
 from ansible_collections.plainstack.web.plugins.action import decide, step
+from ansible_collections.plainstack.web.plugins.module_utils.controller import decide as logic
 from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import normalise
 from ansible_collections.plainstack.web.plugins.module_utils.environment import decode
 from ansible_collections.plainstack.web.plugins.plugin_utils import run as run_files
@@ -452,3 +453,13 @@ def test_an_asgi_app_is_told_its_prefix(action: Any, tmp_path: Path, monkeypatch
     found["post_worker_init"](worker)
     asyncio.run((worker.asgi if of_gunicorn else worker.wsgi)({"type": "http", "path": "/api/x", "headers": [(b"x-real-ip", b"192.0.2.1")]}, None, None))
     assert [(scope["root_path"], scope["path"], scope["client"]) for scope in seen] == [("/api", "/api/x", ("192.0.2.1", 0))]
+
+
+def test_a_worker_server_is_no_canary(run: Any, action: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody's requests go there, and so there would be nothing to compare with."""
+    plan = {**run_files.load(run_files.PLAN), "workers": ["web3"], "canary": "50%", "event": "upgrade"}
+    for host in ("web1", "web2", "web3"):
+        run_files.note(host, left_out=False)
+    monkeypatch.setattr(logic, "upgrade", lambda *_given: None)
+    monkeypatch.setattr(logic, "parse", lambda found: found)
+    assert decide.ActionModule._decide_orders(plan, {})["canaries"] == ["web1"]

@@ -190,3 +190,19 @@ def test_drop_ins_for_all_releases_go_with_the_app(app: LocalApp, host: Path) ->
     (host / "units/hello@.service.d").mkdir()
     teardown.teardown(app, True)
     assert not (host / "units/hello@.service.d").exists()
+
+
+def test_a_certificate_that_another_site_has_stays(app: LocalApp, host: Path) -> None:
+    (host / "certificates/hello.pem").write_text("")
+    (host / "sites.conf").write_text(f"ssl_certificate {host}/certificates/hello.pem;")
+    teardown.teardown(app, True)
+    assert (host / "certificates/hello.pem").exists()
+    (host / "sites.conf").write_text("")
+    assert f"{host}/certificates/hello.pem" in teardown.teardown(app, True)
+
+
+def test_the_guard_of_another_app_goes_on(app: LocalApp, host: Path, systemd: Systemd) -> None:
+    """It takes that one back where its run is lost."""
+    systemd.states |= {"plainstack-lost-hello-0a1b2c3d.service": "active", "plainstack-lost-hello-world-0a1b2c3d.service": "active"}
+    teardown.teardown(app, True)
+    assert [*systemd.states] == ["plainstack-lost-hello-world-0a1b2c3d.service"]

@@ -141,7 +141,7 @@ def _run(command: Sequence[str], directory: str, given: Mapping[str, str], then:
             raise BundleError(
                 f"the Python of Ansible has no pip.\nNext: {shlex.quote(sys.executable)} -m ensurepip; or install Ansible into a venv that has it."
             )
-        tool = "pip" if "pip" in command[:3] and command[1] == "-m" else "uv"
+        tool = "pip" if command[0] == sys.executable else "uv"
         raise BundleError(f"{tool} says:\n{said}\nNext: {then}")
     return done.stdout
 
@@ -258,7 +258,8 @@ def _download(place: str, target: Target, source: tuple[str, list[str]], to: str
     _run([_uv(), *resolve, f"--python-version={target.python}", f"--python-platform={platform}", *options, name], place, given)
     version = target.minor.replace(".", "")
     kind = [f"--python-version={version}", "--implementation=cp", f"--abi=cp{version}", *_platforms(target)]
-    fetch = ["-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:", f"--dest={to}"]
+    # -P: no file of the source is taken for pip
+    fetch = ["-P", "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:", f"--dest={to}"]
     _run([sys.executable, *fetch, *kind, f"--requirement={pinned}"], place, {**given, **for_pip(given)})
 
 

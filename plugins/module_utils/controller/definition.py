@@ -832,6 +832,11 @@ def _check_source(app: Mapping[str, Any], where: str) -> list[str]:
     problems += [
         f"{where}: '{name}' in 'bundle_for' is no system with wheels; {_closest(name, [*SYSTEMS])}" for name in app["bundle_for"] if not SYSTEM.fullmatch(name)
     ]
+    if app["bundle"] and (fetch.kind(app) == "repository" or (fetch.kind(app) == "archive" and not str(app["source"]).endswith(".whl"))):
+        problems.append(
+            f"{where}: with 'bundle', 'source' must be a directory or a wheel, or there be a 'package': uv and pip would take the files of what comes from "
+            "elsewhere on this machine, and may run them. Check it out, look at it, and name the directory."
+        )
     if app["bundle"] and not app["bundle_for"]:
         problems.append(f"{where}: 'bundle_for' is empty; name the systems of the servers, such as [debian-13].")
     if not app["bundle"] and [*app["bundle_for"]] != SPEC["bundle_for"]["default"]:

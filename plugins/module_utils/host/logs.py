@@ -192,9 +192,13 @@ def errors(name: str, domains: Sequence[str], wanted: Wanted, log: str = ERROR_L
             found = ERROR.match(line)
             if not found:
                 continue
-            at = time.mktime(time.strptime(found[1], "%Y/%m/%d %H:%M:%S"))
+            # A path with a line feed in it may be any text
+            try:
+                at = time.mktime(time.strptime(found[1], "%Y/%m/%d %H:%M:%S"))
+            except (ValueError, OverflowError):
+                continue
             if at < wanted.since:
-                return
+                continue
             host = re.search(r', host: "([^":]*)', line)
             if _of_sites(line, host[1] if host else "", name, domains):
                 yield Line(at, "nginx error", OF_NGINX.get(found[2], "error"), line[found.end() :])

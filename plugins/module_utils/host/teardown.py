@@ -44,7 +44,9 @@ def paths(app: App) -> list[str]:
     units += glob.glob(f"{layout.UNITS}/{app.name}@.*") if _user(app) else []  # drop-ins for all releases
     commands = [path for unit in TRANSIENT for path in glob.glob(app.hook(unit.format(app.name)))]
     own = [app.timeouts, app.settings, app.sockets, *commands, app.cache, app.live, app.live_socket, app.before, app.releases, app.history]
-    return [*units, *(place.format(app.name) for place in ELSEWHERE), *own, f"{app.history}.1"]
+    used = read(CONFIGURATION) or ""  # another site may have the certificate
+    elsewhere = [place.format(app.name) for place in ELSEWHERE]
+    return [*units, *(path for path in elsewhere if f"{path};" not in used and f"{path}/" not in used), *own, f"{app.history}.1"]
 
 
 def _is_unit(app: App, name: str) -> bool:
@@ -87,7 +89,8 @@ def _running(app: App) -> list[str]:
     listed = [systemd.systemctl("list-units", "--all", "--plain", "--no-legend", name, check=False) for name in names]
     lines = [line.split() for line in "\n".join(listed).splitlines() if line.strip()]
     running = [words[0] for words in lines if words[2] != "inactive"]
-    return [unit for unit in running if _is_unit(app, unit) or unit.startswith("plainstack-")]
+    guard = re.compile(rf"plainstack-lost-{re.escape(app.name)}-[0-9a-f]+\.service")
+    return [unit for unit in running if _is_unit(app, unit) or guard.fullmatch(unit) or (unit.startswith("plainstack-") and "-lost-" not in unit)]
 
 
 def _stop(app: App) -> list[str]:
