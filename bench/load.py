@@ -190,7 +190,7 @@ async def steady(target: Target, path: str, clients: int, seconds: float, after:
 def throughput(vm: VM, path: str, seconds: int, clients: int = 20) -> float:
     """Requests a second over HTTPS, on kept connections (HTTP/1.1), as h2load counts them after a warm-up of about a second.
 
-    A number of requests is asked for, and not a duration: with `--duration`, h2load does not always come to an end.
+    With a number of requests and not with a duration: with `--duration`, h2load sometimes hangs.
 
     :raises BenchError: when one of them failed.
     """
@@ -200,7 +200,7 @@ def throughput(vm: VM, path: str, seconds: int, clients: int = 20) -> float:
 
 
 def requests(vm: VM, path: str, count: int, clients: int) -> float:
-    """Requests a second while so many are asked for."""
+    """Requests a second while sending that many."""
     uri = f"https://{vm.domain}{path}"
     arguments = ["h2load", "--h1", f"--clients={clients}", "--threads=1", f"--requests={count}", f"--connect-to=127.0.0.1:{vm.https_port}"]
     output = command([*arguments, uri], limit=120)

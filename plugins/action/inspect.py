@@ -162,15 +162,15 @@ class ActionModule(ActionBase):
 
     @staticmethod
     def _probes(apps: list[dict[str, Any]], seen: dict[str, Any], host: str, plan: dict[str, Any]) -> dict[str, Any]:
-        """How each live app of the host is probed through its nginx, as it was deployed, and how long the slowest may take."""
+        """How each live app of the host is probed, as it was deployed, and how long the slowest may take."""
         probes, timeouts, starts = [], [0], [0]
         for app in apps:
             looked = seen.get(app["name"], {})
             live = next((release for release in looked.get("releases", []) if release["id"] == looked["live"]), None)
             if live:
                 settings = {**app, **live["config"]}
-                if host in plan["web"].get(app["name"], []):
-                    probes.append({"name": app["name"], "host": app["domains"][0], "path": settings["health_path"]})
+                nginx = host in plan["web"].get(app["name"], [])
+                probes.append({"name": app["name"], "host": app["domains"][0], "path": settings["health_path"], "nginx": nginx})
                 timeouts.append(settings["timeout"])
                 starts.append(settings["start_timeout"])
         return {"probes": probes, "timeout": max(timeouts), "start_timeout": max(starts)}

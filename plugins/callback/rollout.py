@@ -137,7 +137,7 @@ class CallbackModule(Default):
             self._screen.draw()
 
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
-        """Somebody is waited for."""
+        """The task begins on a host."""
         super().v2_runner_on_start(host, task)
         self._progress.started(host.get_name())
         self._hosts |= {host.get_name()} - {"localhost"}

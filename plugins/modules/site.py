@@ -5,10 +5,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: site
-short_description: Whether this host's nginx answers for sites
+short_description: Whether the apps of sites are healthy on this host
 version_added: "0.1.0"
 description:
-  - Probes each site through this host's nginx, whatever its certificate is. Fails where an app is not healthy.
+  - Probes each site through this host's nginx, whatever its certificate is, or over the socket of the app's live release. Fails where an app is not
+    healthy, or a process beside its web server does not run here.
 author: Plainstack contributors (!UNKNOWN)
 options:
   sites:
@@ -18,8 +19,13 @@ options:
     required: true
     suboptions:
       name:
-        description: Name of the app.
+        description: Name of the app; needed without O(sites[].nginx), and for its processes to be looked at.
         type: str
+        default: ""
+      nginx:
+        description: Whether this host's nginx has the site; a worker server has none.
+        type: bool
+        default: true
       host:
         description: Name of the site.
         type: str
@@ -60,15 +66,37 @@ wrong:
 
 import socket
 import time
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health, ask_nginx
+from ansible_collections.plainstack.web.plugins.module_utils.host import processes
+from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health, ask_instance, ask_nginx
+from ansible_collections.plainstack.web.plugins.module_utils.layout import App
 
 PATIENCE = 10  # seconds until one answer must have come
 
 
+def ask(site: dict[str, Any], health: Health) -> str:
+    """What is wrong with an app on this host; empty when nothing is."""
+    app = App(site["name"])
+    live = app.live_id() if app.name else ""
+    if live and (unit := processes.down(app, live)):
+        return f"{unit} does not run"
+    if site["nginx"]:
+        said = ask_nginx(health, PATIENCE)
+        url = f"{'https' if health.tls else 'http'}://{health.host}{health.path}"
+        return f"{url} {said}, probed through its own nginx" if said else ""
+    said = ask_instance(app.socket(live), health, PATIENCE) if live else "no release is live"
+    return f"{app.name}: {health.path} {said}, probed over its own socket" if said else ""
+
+
 def main() -> None:
-    site = {"name": {"type": "str"}, "host": {"type": "str", "required": True}, "path": {"type": "str", "required": True}}
+    site = {
+        "name": {"type": "str", "default": ""},
+        "nginx": {"type": "bool", "default": True},
+        "host": {"type": "str", "required": True},
+        "path": {"type": "str", "required": True},
+    }
     module = AnsibleModule(
         argument_spec={
             "sites": {"type": "list", "elements": "dict", "required": True, "options": site},
@@ -82,12 +110,13 @@ def main() -> None:
     wrong = []
     for one in given["sites"]:
         health = Health(one["path"], one["host"], PATIENCE, given["tls"])
-        while (said := ask_nginx(health, PATIENCE)) and time.monotonic() < deadline:
+        while (said := ask(one, health)) and time.monotonic() < deadline:
             time.sleep(0.2)
         if said:
-            wrong.append(f"{socket.gethostname()}: {'https' if health.tls else 'http'}://{health.host}{health.path} {said}, probed through its own nginx.")
+            wrong.append(f"{socket.gethostname()}: {said}.")
     if wrong:
-        module.fail_json(msg="\n".join([*wrong, f"Next: tail /var/log/nginx/error.log on {socket.gethostname()}"]), wrong=wrong)
+        where = "tail /var/log/nginx/error.log" if all(one["nginx"] for one in given["sites"]) else "systemctl --failed; journalctl --priority=warning"
+        module.fail_json(msg="\n".join([*wrong, f"Next: {where} on {socket.gethostname()}"]), wrong=wrong)
     module.exit_json(changed=False, wrong=[])
 
 

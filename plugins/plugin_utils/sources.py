@@ -71,7 +71,7 @@ def archive(
         # Only in a directory of the user's own git may look for a repository by itself
         gits = {app["name"]: fetched[app["name"]].git if fetched and app["name"] in fetched else None for app in apps}
         trees = {app["name"]: build_here(app, gits[app["name"]]) for app in apps}
-        trees |= {app["name"]: bundle(app, trees[app["name"]], build_environment or {}, gits[app["name"]] is None) for app in apps if app.get("bundle")}
+        trees |= {app["name"]: bundle(app, trees[app["name"]], build_environment or {}) for app in apps if app.get("bundle")}
         wrong = [f"app '{app['name']}': {problem}" for app in apps for problem in _missing(app, trees[app["name"]])]
     except OSError as error:
         raise ArchiveError(str(error)) from error

@@ -20,8 +20,6 @@ from ansible_collections.plainstack.web.plugins.module_utils.controller import b
 from ansible_collections.plainstack.web.plugins.module_utils.controller.archive import ArchiveError
 from ansible_collections.plainstack.web.plugins.module_utils.controller.built import Tree, cache
 from ansible_collections.plainstack.web.plugins.module_utils.controller.bundle import BundleError, Target, bundle, for_pip, settings, targets
-from ansible_collections.plainstack.web.plugins.module_utils.controller.fetch import Fetched
-from ansible_collections.plainstack.web.plugins.plugin_utils import sources
 from ansible_collections.plainstack.web.plugins.plugin_utils.sources import archive
 
 BOTH = ["debian-12", "debian-13"]
@@ -97,7 +95,7 @@ def app(**changes: Any) -> dict[str, Any]:
 
 
 def made(source: Path, where: dict[str, str], **changes: Any) -> Path:
-    return Path(bundle(app(**changes), Tree(str(source), [], ""), where, True).directory)
+    return Path(bundle(app(**changes), Tree(str(source), [], ""), where).directory)
 
 
 def wheels(tree: Path) -> list[str]:
@@ -407,19 +405,3 @@ def test_the_archive_of_an_app_has_its_bundle(source: Path, where: dict[str, str
     assert first["digest"] == second["digest"] != without["digest"]
     with tarfile.open(first["path"]) as tar:
         assert {bundled.REQUIREMENTS, f"{bundled.DIRECTORY}/{C313}", "wsgi.py"} <= {*tar.getnames()}
-
-
-def test_of_what_is_fetched_no_project_is_built(source: Path, where: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether it comes from a repository, with its `.git` named, or from an archive, without one."""
-    monkeypatch.setattr(C, "DEFAULT_LOCAL_TMP", str(tmp_path))
-    told: list[bool] = []
-
-    def note(_app: object, tree: Tree, _where: object, own: bool) -> Tree:
-        told.append(own)
-        return tree
-
-    monkeypatch.setattr(sources, "bundle", note)
-    whole = {**app(bundle=True, static={}), "source": str(source), "include": []}
-    for fetched in (None, {"shop": Fetched(str(source), "x")}, {"shop": Fetched(str(source), "x", git=f"{source}/.git")}):
-        archive([whole], fetched, where)
-    assert told == [True, False, False]

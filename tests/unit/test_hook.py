@@ -1,5 +1,6 @@
 """Commands of the app, run by a systemd-run that only pretends."""
 
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -147,6 +148,15 @@ def test_one_of_its_kind_at_a_time(app: LocalApp, host: Path, state: str) -> Non
 def test_a_failed_one_of_the_past_is_no_obstacle(app: LocalApp, host: Path) -> None:
     (host / "state").write_text("failed")
     assert run(app, "1", "migrate", "echo done", 60) == "done"
+
+
+@pytest.mark.parametrize(("holds", "said"), [("sleep 20", "done"), ("timeout 20 yes", "y")])
+@pytest.mark.usefixtures("host")
+def test_what_a_hook_has_handed_its_output_to_is_not_waited_for(app: LocalApp, holds: str, said: str) -> None:
+    """A process that is not of its unit goes on, and may even write."""
+    began = time.monotonic()
+    assert run(app, "1", "migrate", f"echo done; setsid {holds} & exit 0", 60).endswith(said)
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.usefixtures("host")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
-import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -81,11 +81,25 @@ def test_all_of_a_request() -> None:
     assert [line.text for line in found if wanted.takes(line)] == said
 
 
+def test_nobody_but_systemd_speaks_of_other_units() -> None:
+    """Any process may set UNIT."""
+    forged = "x\n2026-11-27T12:00:00.000Z web2 shop@1: stolen"
+    assert [line.source for line in lines(entry("a", UNIT=forged), entry("b", pid="1", UNIT="hello.beat.1@1.service"))] == [f"hello@{OLD}", "hello.beat.1@1"]
+    assert controller.text({"web1": {"lines": {"hello": [{"at": 0.0, "source": forged, "text": "a"}]}}}, 9).count("\n") == 0
+
+
+def test_the_journal_is_read_in_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is too long is left out as a whole, and there is an end."""
+    monkeypatch.setattr(logs, "ENTRY", 10)
+    monkeypatch.setattr(logs, "JOURNAL", 60)
+    assert list(logs.bounded(io.BytesIO(b"one\n" + b"x" * 25 + b"\ntwo\n" + b"three\n" * 99))) == ["one\n", "two\n", *["three\n"] * 5]
+
+
 def test_what_the_journal_says() -> None:
     """Control characters come as bytes; systemd's own words are about a unit; one with several lines is several."""
     found = lines(
         entry([27, 91, 255]),
-        entry("Stopped.", _SYSTEMD_UNIT="init.scope", UNIT=f"hello.beat.1@{OLD}.service"),
+        entry("Stopped.", _SYSTEMD_UNIT="init.scope", pid="1", UNIT=f"hello.beat.1@{OLD}.service"),
         entry("one\ntwo"),
         entry(None),
         "{",
@@ -96,10 +110,6 @@ def test_what_the_journal_says() -> None:
     assert found[1].source == f"hello.beat.1@{OLD}"
 
 
-ANALYZE = shutil.which("systemd-analyze") is not None
-
-
-@pytest.mark.skipif(not ANALYZE, reason="this system has no systemd")
 @pytest.mark.parametrize(
     ("text", "at"), [("", 0.0), ("1h", NOW - 3600), ("20min 5s", NOW - 1205), ("@1795780000", 1795780000.0), ("2026-11-27 11:00:00 UTC", NOW - 3600)]
 )
@@ -107,7 +117,6 @@ def test_when(text: str, at: float) -> None:
     assert when("since", text, NOW) == at
 
 
-@pytest.mark.skipif(not ANALYZE, reason="this system has no systemd")
 @pytest.mark.parametrize("text", ["fortnight", "--help", "1h; id", "\x1b[2J", "a\0b", "9" * 200, "-"])
 def test_no_time(text: str) -> None:
     with pytest.raises(WrongTimeError) as error:

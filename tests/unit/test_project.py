@@ -62,7 +62,7 @@ def source(tmp_path: Path, where: str = ".", tag: str = "py3-none-any", requirem
 )
 def test_a_project_is_a_wheel_of_the_bundle(tmp_path: Path, where: str, requirement: str, marker: str) -> None:
     place, wheels = source(tmp_path, where, requirement=requirement)
-    add(UV, str(place), str(wheels), "", run, True)
+    add(UV, str(place), str(wheels), "", run)
     assert sorted(os.listdir(wheels)) == ["my_shop-1.0-py3-none-any.whl", "requirements.txt"]
     found = hashlib.sha256((wheels / "my_shop-1.0-py3-none-any.whl").read_bytes()).hexdigest()
     assert (wheels / "requirements.txt").read_text(encoding="utf-8").splitlines() == [
@@ -76,7 +76,7 @@ def test_a_project_is_a_wheel_of_the_bundle(tmp_path: Path, where: str, requirem
 
 def test_the_version_of_git(tmp_path: Path) -> None:
     place, wheels = source(tmp_path)
-    add(UV, str(place), str(wheels), "2.1.post3", run, True)
+    add(UV, str(place), str(wheels), "2.1.post3", run)
     assert "my-shop==2.1.post3 --hash" in (wheels / "requirements.txt").read_text(encoding="utf-8")
     assert name_version(str(place), "") == {}
     assert name_version(str(place), "2") == {"SETUPTOOLS_SCM_PRETEND_VERSION_FOR_MY_SHOP": "2"}
@@ -86,30 +86,21 @@ def test_the_version_of_git(tmp_path: Path) -> None:
 def test_compiled_code_is_refused(tmp_path: Path) -> None:
     place, wheels = source(tmp_path, tag="cp313-cp313-linux_x86_64")
     with pytest.raises(ProjectError, match=r"the project \. has compiled code: my_shop-1.0-cp313-cp313-linux_x86_64.whl is for this machine.*\nNext: "):
-        add(UV, str(place), str(wheels), "", run, True)
+        add(UV, str(place), str(wheels), "", run)
     assert os.listdir(wheels) == ["requirements.txt"]
 
 
 def test_a_project_outside_of_the_source_is_refused(tmp_path: Path) -> None:
     place, wheels = source(tmp_path, requirement="../other")
     with pytest.raises(ProjectError, match=r"the project ../other lies outside of the source.\nNext: "):
-        add(UV, str(place), str(wheels), "", run, True)
-
-
-def test_code_from_elsewhere_is_not_run_here(tmp_path: Path) -> None:
-    """The build system of a repository or an archive may be anything."""
-    place, wheels = source(tmp_path)
-    ran: list[object] = []
-    with pytest.raises(ProjectError, match=r"the project \. comes from elsewhere, and to make a wheel of it would run its code on this machine\.\nNext: "):
-        add(UV, str(place), str(wheels), "", lambda *given: ran.append(given), False)
-    assert (ran, os.listdir(wheels)) == ([], ["requirements.txt"])
+        add(UV, str(place), str(wheels), "", run)
 
 
 def test_without_a_project_nothing_is_written(tmp_path: Path) -> None:
     place, wheels = source(tmp_path)
     (wheels / "requirements.txt").write_text("pure==1.0\n", encoding="utf-8")
     before = os.stat(wheels / "requirements.txt")
-    add("/nowhere", str(place), str(wheels), "", run, True)
+    add("/nowhere", str(place), str(wheels), "", run)
     assert os.stat(wheels / "requirements.txt").st_ino == before.st_ino
 
 

@@ -199,7 +199,7 @@ def test_too_many_requests_of_one_visitor(host: Host, https: Request) -> None:
 
 
 def from_the_server(host: Host, name: str, path: str, ports: str = "1024-65535") -> int:
-    """Status of an answer that is asked for on the server itself, through 127.0.0.1, from one of these ports."""
+    """Status of a request from the server itself, over 127.0.0.1, with one of these source ports."""
     local = f"--local-port {ports} --resolve {name}:443:127.0.0.1"
     asked = f"curl --silent --insecure --output /dev/null --write-out '%{{http_code}}' {local} https://{name}{path}"
     return int(host.check_output(asked))

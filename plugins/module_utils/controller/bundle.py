@@ -331,12 +331,11 @@ def _run_with(given: Mapping[str, str]) -> Run:
     return lambda command, directory, more: _run(command, directory, {**given, **more}, NOT_BUILT)
 
 
-def bundle(app: Mapping[str, Any], tree: Tree, build_environment: Mapping[str, str], own: bool) -> Tree:
+def bundle(app: Mapping[str, Any], tree: Tree, build_environment: Mapping[str, str]) -> Tree:
     """What is deployed with the wheels that the servers need.
 
     :param app: an app as `normalise` returns it.
     :param tree: what is deployed without them.
-    :param own: whether its source is a directory of the user's own.
     :raises ArchiveError: when they cannot be had.
     """
     if os.path.lexists(os.path.join(tree.directory, bundled.DIRECTORY)):
@@ -362,7 +361,7 @@ def bundle(app: Mapping[str, Any], tree: Tree, build_environment: Mapping[str, s
             tar.extractall(place, filter="data")
         shutil.copytree(wheels, os.path.join(place, bundled.DIRECTORY), copy_function=os.link)
         try:
-            add(_uv(), place, os.path.join(place, bundled.DIRECTORY), version(tree.directory, tree.git), _run_with(given), own)
+            add(_uv(), place, os.path.join(place, bundled.DIRECTORY), version(tree.directory, tree.git), _run_with(given))
         except (BundleError, ProjectError) as error:
             raise _cannot(app, error) from None
         _keep(place, target)

@@ -64,7 +64,7 @@ def text(seen: Mapping[str, Mapping[str, Any]], lines: int) -> str:
         for name, of_app in one.get("lines", {}).items():
             for line in of_app:
                 label = f"{name}: {line['source']}" if several and line["source"] in ("nginx access", "nginx error", "deploys") else line["source"]
-                found.append((line["at"], server, label, line["text"]))
+                found.append((line["at"], server, " ".join(label.split()), line["text"]))
     found.sort(key=lambda line: line[0])
     # What an app writes must not pass for a line of another server
     shown = [f"{_moment(at)} {server.ljust(width)} {label}: {part}" for at, server, label, said in found for part in said.splitlines() or [""]][-lines:]

@@ -183,7 +183,7 @@ class Progress:
     def current(self, now: float, width: int) -> str:
         """The line of the phase that goes on, no wider than the terminal; empty where none does.
 
-        It may be asked for by another thread than the events come from.
+        Another thread than that of the events may call it.
         """
         phase, waiting = self._phase, [host for host in list(self._waiting) if host != LOCAL]
         if not phase:

@@ -70,25 +70,19 @@ def _build(uv: str, source: str, place: str, wheels: str, version: str, run: Run
     return found
 
 
-def add(uv: str, source: str, wheels: str, version: str, run: Run, own: bool) -> None:
-    """Build the projects that the requirements of a bundle name, and name the wheels there instead.
+def add(uv: str, source: str, wheels: str, version: str, run: Run) -> None:
+    """Build the projects that the requirements of a bundle name, and name the wheels there instead. It runs their code: the definition refuses others' sources.
 
     :param source: directory that is deployed.
     :param wheels: directory of the bundle; its requirements are replaced and not written to, as other releases share them.
     :param version: that git's tags give the source; may be empty.
-    :param own: whether the source is a directory of the user's own: to build a project runs code of it, and nothing from elsewhere is run here.
-    :raises ProjectError: when one cannot be built for any server, or is not to be built here.
+    :raises ProjectError: when one cannot be built for any server.
     """
     path = os.path.join(wheels, os.path.basename(bundled.REQUIREMENTS))
     with open(path, encoding="utf-8") as text:
         lines = text.read().splitlines()
     projects = [line.removeprefix(bundled.PROJECT) for line in lines if line.startswith(bundled.PROJECT)]
     lines = [line for line in lines if not line.startswith(bundled.PROJECT)]
-    if projects and not own:
-        raise ProjectError(
-            f"the project {projects[0].partition(' ; ')[0]} comes from elsewhere, and to make a wheel of it would run its code on this machine.\n"
-            "Next: deploy a checkout of it ('source' is then a directory); or make the wheel where you trust it, and lock its file."
-        )
     for project in projects:
         place, _, marker = project.partition(" ; ")
         wheel = _build(uv, source, place, wheels, version, run)

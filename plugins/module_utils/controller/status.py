@@ -185,7 +185,7 @@ def _iso(at: float) -> str:
 def contract(seen: Seen, now: float) -> dict[str, Any]:
     """The same as data; docs/reference.md describes it.
 
-    :param now: when it was asked for, in seconds since 1970.
+    :param now: when the status was taken, in seconds since 1970.
     """
     problems, notes = judge(seen)
     servers: dict[str, Any] = {}

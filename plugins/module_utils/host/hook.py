@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import subprocess
+import time
 
 from ansible_collections.plainstack.web.plugins.module_utils.environment import render
 from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError, show, systemctl
@@ -17,6 +19,7 @@ VARIABLE = "PLAINSTACK_HOOK"
 # systemd expands variables in what it executes; the shell is to do that
 TAKE_COMMAND = f'command=$${VARIABLE}; unset {VARIABLE}; eval "$$command"'
 LARGEST = 2**18  # bytes of its output that are kept, the last ones
+DRAINED_WITHIN = 1.0  # seconds that what it has printed is read for, once it has ended
 SHOWN = 40  # lines of them in an error
 
 
@@ -34,10 +37,19 @@ def settings(unit_text: str, app: App, identifier: str) -> list[str]:
 
 def _execute(words: list[str]) -> tuple[int, str]:
     """Exit code of a command and the end of what it prints, whatever the length of it."""
-    kept = b""
+    kept, ended = b"", 0.0
     with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        while more := os.read(process.stdout.fileno(), 65536):  # type: ignore[union-attr]
-            kept = (kept + more)[-LARGEST:]
+        output = process.stdout.fileno()  # type: ignore[union-attr]  # it is a pipe
+        there = select.poll()
+        there.register(output, select.POLLIN)
+        # The app may have handed its output to a process that goes on: not waited for
+        while not ended or time.monotonic() < ended + DRAINED_WITHIN:
+            if there.poll(200):
+                if not (more := os.read(output, 65536)):
+                    break
+                kept = (kept + more)[-LARGEST:]
+            if not ended and process.poll() is not None:
+                ended = time.monotonic()
     return process.returncode, plain(kept.decode("utf-8", "replace").strip())
 
 

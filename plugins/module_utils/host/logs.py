@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from ansible_collections.plainstack.web.plugins.module_utils.host import accesslog
 from ansible_collections.plainstack.web.plugins.module_utils.host.tail import backwards
@@ -23,6 +24,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.text import ENGLISH
 LEVELS = ("debug", "info", "warning", "error")
 SOURCES = ("app", "access", "error", "deploys")
 SCANNED = 20_000  # lines of the journal that are looked at for those of a level or of a request
+ENTRY, JOURNAL = 2**20, 2**26  # bytes of an entry of the journal that is not left out, and of all that are read of it
 MOST = 2**25  # bytes of each of nginx's logs that are read at most
 LONGEST = 2000  # characters of a line that are shown
 SIZE = 2**22  # characters of all lines of an app
@@ -55,8 +57,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked for: the moments between which (0 is no end), the last so many lines, of this level or worse, from these sources, and about the
-    request of this id (empty for all)."""
+    """What the operator wants to see: the moments between which (0 is no end), the last so many lines, of this level or worse, from these sources,
+    and about the request of this id (empty for all)."""
 
     since: float
     until: float
@@ -66,7 +68,7 @@ class Wanted:
     request: str = ""
 
     def takes(self, line: Line) -> bool:
-        """Whether a line is asked for."""
+        """Whether the operator wants to see a line."""
         in_time = line.at >= self.since and (not self.until or line.at <= self.until)
         named = self.request in line.text or self.request in line.about
         return in_time and named and LEVELS.index(line.level) >= LEVELS.index(self.level)
@@ -134,7 +136,9 @@ def parse_entry(line: str) -> Entry | None:
         at = int(entry["__REALTIME_TIMESTAMP"]) / 1e6
     except (ValueError, KeyError, TypeError):
         return None
-    unit, said = message(entry.get("UNIT") or entry.get("_SYSTEMD_UNIT")), message(entry.get("MESSAGE"))
+    # What systemd says of a unit; anybody else may set UNIT, too
+    about = entry.get("UNIT") if entry.get("_PID") == "1" else ""
+    unit, said = message(about or entry.get("_SYSTEMD_UNIT")), message(entry.get("MESSAGE"))
     return Entry(at, unit.removesuffix(".service"), message(entry.get("_PID")), message(entry.get("PRIORITY")), said[:LONGEST])
 
 
@@ -157,6 +161,17 @@ def lines_of(entries: Iterable[Entry]) -> Iterator[Line]:
                 yield Line(entry.at, entry.unit, _level(part, entry.priority), part)
 
 
+def bounded(stream: BinaryIO) -> Iterator[str]:
+    """Lines of a stream, without those that are longer than an entry may be, up to so much of it: an app may write entries of any size."""
+    left, whole = JOURNAL, True
+    while left > 0 and (part := stream.readline(ENTRY)):
+        left -= len(part)
+        ends = part.endswith(b"\n")
+        if whole and ends:
+            yield part.decode("utf-8", "replace")
+        whole = ends
+
+
 def journal(app: App, wanted: Wanted) -> Iterator[Line]:
     """What the units of an app wrote, of all its releases, and what systemd says of them."""
     command = ["journalctl", "--quiet", "--output=json", "--all", "--no-pager", "--output-fields=MESSAGE,PRIORITY,UNIT,_SYSTEMD_UNIT,_PID"]
@@ -165,13 +180,14 @@ def journal(app: App, wanted: Wanted) -> Iterator[Line]:
     command += [f"--until=@{wanted.until:.6f}"] if wanted.until else []
     # Backwards: with --since the first lines are counted otherwise, by systemd 252
     command += ["--reverse", f"--lines={wanted.lines if wanted.level == LEVELS[0] and not wanted.request else SCANNED}"]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8", errors="replace") as process:
-        entries = [entry for line in process.stdout or () if (entry := parse_entry(line))]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        entries = [entry for line in bounded(process.stdout) if (entry := parse_entry(line))]  # type: ignore[arg-type]  # it is a pipe
+        process.kill()  # it may have more to say than is read
     return lines_of(reversed(entries))
 
 
 def _of_sites(line: str, host: str, name: str, domains: Sequence[str]) -> bool:
-    """Whether a line of nginx's is about an app: the app has answered, or it is asked for by name."""
+    """Whether a line of nginx's is about an app: the app has answered, or the request names its site."""
     sockets = set(re.findall(r"unix:/srv/([^/\s]+)/live\.sock", line))
     return name in sockets if sockets else host in domains
 
@@ -221,7 +237,7 @@ def deploys(app: App) -> Iterator[Line]:
 
 
 def read(app: App, domains: Sequence[str], wanted: Wanted) -> list[dict[str, object]]:
-    """The last lines that are asked for, in time order.
+    """The last lines that the operator wants to see, in time order.
 
     :param domains: names of the app's site, where no other app has it, too.
     """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.plainstack.web.plugins.module_utils.host import systemd
@@ -50,16 +50,24 @@ def take_over(app: App, identifier: str) -> bool:
     return began or bool(once)
 
 
+def _of_release(app: App, identifier: str) -> Iterator[dict[str, str]]:
+    """What systemd knows of each process of a release."""
+    if has(app, identifier):
+        found = systemd.systemctl("show", f"{app.name}.*.*@{identifier}.service", "--property=Id,ActiveState,SubState,NRestarts")
+        yield from filter(None, (dict(line.split("=", 1) for line in block.splitlines()) for block in found.split("\n\n")))
+
+
 def ended(app: App, identifier: str) -> str:
     """The unit of a process that has ended since it was started, restarted by systemd or not; empty where all work."""
-    if not has(app, identifier):
-        return ""
-    found = systemd.systemctl("show", f"{app.name}.*.*@{identifier}.service", "--property=Id,ActiveState,SubState,NRestarts")
-    for block in found.split("\n\n"):
-        unit = dict(line.split("=", 1) for line in block.splitlines())
-        if unit and (unit["ActiveState"] == "failed" or unit["SubState"] == "auto-restart" or int(unit["NRestarts"]) > 0):
+    for unit in _of_release(app, identifier):
+        if unit["ActiveState"] == "failed" or unit["SubState"] == "auto-restart" or int(unit["NRestarts"]) > 0:
             return unit["Id"]
     return ""
+
+
+def down(app: App, identifier: str) -> str:
+    """The unit of a process that does not run now, whether it has before or not; empty where all run."""
+    return next((unit["Id"] for unit in _of_release(app, identifier) if unit["ActiveState"] != "active"), "")
 
 
 def unknown_schedules(app: App, timers: Mapping[str, Any]) -> list[str]:
