@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -62,8 +63,14 @@ class ActionModule(ActionBase):
         for name in plan["apps"] if plan["event"] != "upgrade" else []:
             if plan["event"] == "rollback":
                 order = decide.rollback(name, plan["release"], seen[name])
+            elif plan["event"] == "stop" or plan["process"]:
+                order = decide.stopping(name, seen[name])
             elif plan["event"] == "scale":
                 order = decide.scale(name, seen[name])
+            elif plan["event"] == "start":
+                order = decide.start(name, seen[name])
+            elif plan["event"] == "restart":
+                order = decide.restart(name, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), seen[name])
             else:
                 order = decide.deploy(name, plan["archives"][name]["id"], seen[name])
                 warnings += [warning] if (warning := decide.retried(order, seen[name])) else []

@@ -29,8 +29,8 @@ class ActionModule(ActionBase):
             # Where nobody lacks it, there is nothing to get
             if order["reference"] != host or not order["act"]:
                 continue
-            name, identifier = order["name"], order["id"]
-            app, path = App(name), os.path.join(C.DEFAULT_LOCAL_TMP, f"{order['name']}-{order['id']}.tar.gz")
+            name, identifier = order["name"], order["before"][host]
+            app, path = App(name), os.path.join(C.DEFAULT_LOCAL_TMP, f"{name}-{identifier}.tar.gz")
             try:
                 story = json.loads(self._read(app.marker(identifier), variables))
                 environment = self._read(app.environment(identifier), variables).decode()

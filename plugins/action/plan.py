@@ -32,6 +32,8 @@ Where it is set: 'apps' in the inventory.
 Next: take it from that list, then run the same command again."""
 WHICH = """Which app is to be removed? {why}; nothing was touched.
 Next: the same command with -e app=NAME, the name of an app that was taken from 'apps' in the inventory."""
+NO_PROCESS = """The app '{name}' has no process or timer '{process}'; it has: {known}. Nothing was touched.
+Where it is set: -e process={process} of the command."""
 SEVERAL = """The servers come from several inventories, and a run is for one of them; nothing was touched.
 {listed}
 Where it is set: -i of the command.
@@ -139,7 +141,7 @@ class ActionModule(ActionBase):
         return fetch(apps, ref) if event == "deploy" else {}
 
     @staticmethod
-    def _select(apps: list[dict[str, Any]], on: Mapping[str, Sequence[str]], event: str, only: str) -> list[dict[str, Any]]:
+    def _select(apps: list[dict[str, Any]], on: Mapping[str, Sequence[str]], event: str, only: str, process: str) -> list[dict[str, Any]]:
         """The apps that the run works on."""
         try:
             selected = select(apps, only)
@@ -150,9 +152,12 @@ class ActionModule(ActionBase):
                 f"{', '.join(app['name'] for app in selected)}: none of the servers in 'app_servers' is in the group that 'hosts' of the app names; "
                 "nothing was touched.\nNext: add servers to that group in the inventory."
             )
-        if event in OF_ONE_APP and len(somewhere) > 1:
+        if (event in OF_ONE_APP or process) and len(somewhere) > 1:
             names = ", ".join(app["name"] for app in somewhere)
             raise PlanError(f"Which app? There are {names}; nothing was touched.\nNext: the same command with -e app={somewhere[0]['name']}")
+        if process and process not in {**somewhere[0]["processes"], **somewhere[0]["timers"]}:
+            known = ", ".join([*somewhere[0]["processes"], *somewhere[0]["timers"]]) or "none"
+            raise PlanError(NO_PROCESS.format(process=process, name=somewhere[0]["name"], known=known))
         return somewhere
 
     @staticmethod
@@ -182,7 +187,8 @@ class ActionModule(ActionBase):
         apps = definition(first, sources=event == "deploy", only=only)
         web = self._web(apps, web_servers, variables["groups"])
         on = {app["name"]: web[app["name"]] + self._workers(app, workers, variables["groups"]) for app in apps}
-        selected = [] if event == "teardown" else self._select(apps, on, event, only)
+        process = str(given.get("process", ""))
+        selected = [] if event == "teardown" else self._select(apps, on, event, only, process)
         if event == "teardown":
             self._check_gone(apps, only)
         if event == "deploy":  # a rollback changes no unit, and must go whatever has become of a group
@@ -209,7 +215,7 @@ class ActionModule(ActionBase):
             "balancers": balancers,
             "addresses": reached,
             "issuers": {} if daily else issuers(balancers or web_servers, _Raw(hostvars, self._templar, web)),
-            **{key: str(given.get(key, "")) for key in ("canary", "replace", "release")},
+            **{key: str(given.get(key, "")) for key in ("canary", "replace", "release", "process")},
         }, warnings
 
 

@@ -23,6 +23,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.layout import UNITS
 from ansible_collections.plainstack.web.plugins.module_utils.version import VERSION
 from ansible_collections.plainstack.web.plugins.plugin_utils import run as run_files
 
+AS_IT_IS = ("rollback", "start")  # runs that change no unit: a release starts as it was deployed
 INLINE = 256 * 1024  # bytes of an archive that goes along with the orders; a larger one is copied first
 TEMPLATES = Path(__file__).parents[2] / "roles" / "gunicorn" / "templates" / "etc"
 # Failures of these do not keep the other steps from being done: they are shown, and the end of the run fails with their names
@@ -131,23 +132,28 @@ class ActionModule(ActionBase):
             if not self._concerns(host, step, order, known):
                 continue
             app = next(app for app in known["apps"] if app["name"] == name)
+            event = plan["event"] if plan["event"] in ("restart", "rollback") else "deploy"
             archive = plan["archives"].get(name, {})
-            if plan["event"] == "rollback":
+            if plan["event"] in AS_IT_IS:
                 app = make.as_deployed(app, order["configs"].get(host, {}))
             elif order["reference"] and order["act"]:  # it was fetched only then
-                app, archive = adopt(app, order["reference"], run_files.load(f"reference-{name}"))
-            event = "rollback" if plan["event"] == "rollback" else "deploy"
+                reference = run_files.load(f"reference-{name}")
+                app, archive = adopt(app, order["reference"], reference)
+                if event == "restart":
+                    archive["story"]["restarts"] = reference["story"].get("restarts") or reference["id"]
             nginx = host in plan["web"][name]
             whole = make.base(app, identifier, event, tls=not plan["balancers"], fleet=len(decision["servers"]) > 1, nginx=nginx)
             if step == "stage":
                 whole.update(make.stage(app, archive, VERSION, known["build_environment"]), build_here=host in order["build"], path=archive["path"])
-            if step in ("migrate", "start"):  # a rollback changes no unit
-                whole["files"] = self._files(app, identifier, nginx) if event == "deploy" else {}
+            if step in ("migrate", "start"):
+                whole["files"] = self._files(app, identifier, nginx) if plan["event"] not in AS_IT_IS else {}
             if step == "start":
                 whole["migrated"] = bool(app["migrate"]) and (order["migrated"] or bool(order["migrate"]))
             if step == "undo":
                 whole["agreed"] = order["agreed"]
                 whole["reason"] = decision.get("reason", "the rollout failed on another server")
+            if step in ("process", "stop"):
+                whole.update(event=plan["event"], process=plan["process"])
             if step in ("migrate", "after_live") and not app[step]:
                 continue
             found.append(whole)
@@ -158,10 +164,13 @@ class ActionModule(ActionBase):
         """Whether a step has something to do for an app on a host."""
         if step != "undo" and order["name"] in known["did"].get(step, {}):
             return False  # along with an earlier step
+        plan = run_files.load(run_files.PLAN)
+        if step in ("process", "stop"):
+            return bool(order["before"].get(host) and (step == "stop" or plan["process"]))
         if step == "migrate":
             return bool(order["migrate"] == host)
         if step == "after_live":
-            if host != order["first"]:
+            if host != order["first"] or plan["event"] in ("restart", "start"):  # no code has gone live that was not
                 return False
             seen = known["seen"][order["name"]]
             release: dict[str, Any] = next((one for one in seen["releases"] if one["id"] == order["id"]), {})

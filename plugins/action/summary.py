@@ -38,7 +38,7 @@ class ActionModule(ActionBase):
         said += summary.table(plan["servers"], known, orders, decision["canaries"], reached, self._task.check_mode)
         left = summary.failures([*plan["servers"], *plan["balancers"]], known, plan["apps"], reached)
         apps = {app["name"]: app for one in known.values() for app in one["apps"]}
-        for order in [order for order in orders if order.name in apps]:
+        for order in [order for order in orders if order.name in apps and plan["event"] != "stop"]:
             archived = plan["archives"].get(order.name, {})
             said += f"\n{summary.about(order, apps[order.name], archived, summary.expiry(known, order.name))}"
         if plan["event"] == "deploy" and not self._task.check_mode:

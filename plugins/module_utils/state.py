@@ -18,12 +18,19 @@ class Release:
     `bad` says why nobody should go back to it, such as that it was never confirmed; empty when nothing speaks against it.
     `pending` is `deploy` or `rollback` from right before its switch until it is confirmed: on the live release it means that a
     run ended in between.
+    `restarts` is the id of the release whose content it has, where it was made by a restart of that; empty otherwise.
     """
 
     id: str
     sequence: int = 0
     bad: str = ""
     pending: str = ""
+    restarts: str = ""
+
+    @property
+    def content(self) -> str:
+        """Id of the release that first had what it is made of."""
+        return self.restarts or self.id
 
 
 @dataclass(frozen=True)
@@ -56,8 +63,10 @@ def unsettled(state: State) -> bool:
 
 
 def before(state: State) -> str:
-    """Id of the release to go back to: the last one that was live, is not now and is not bad; empty when there is none."""
-    return next((release.id for release in by_going_live(state) if release.id != state.live and not release.bad), "")
+    """Id of the release to go back to: the last one that was live, is not bad and is not what is live, restarted or not; empty when there is none."""
+    live = state.get(state.live)
+    content = live.content if live else state.live
+    return next((release.id for release in by_going_live(state) if release.content != content and not release.bad), "")
 
 
 def rollback_target(state: State, named: str = "") -> str:
@@ -103,15 +112,17 @@ def surplus(state: State, keep: int) -> list[str]:
     """Releases to remove, oldest first.
 
     The live one, the one before and those that run stay; of the rest the last that went live, up to `keep` in all.
-    What was never live is a left-over.
+    What was never live is a left-over, and so is what has been restarted.
     """
-    order = by_going_live(state)
+    live = state.get(state.live)
+    again = {release.id for release in state.releases if live and release.content == live.content} - {state.live, *state.running}
+    order = [release for release in by_going_live(state) if release.id not in again]
     spare = {state.live, before(state), *state.running}
     for release in order:
         if len(spare & {release.id for release in order}) >= keep:
             break
         spare.add(release.id)
-    never = sorted(release.id for release in state.releases if not release.sequence)
+    never = sorted(release.id for release in state.releases if not release.sequence or release.id in again)
     return [identifier for identifier in never + [release.id for release in reversed(order)] if identifier not in spare]
 
 

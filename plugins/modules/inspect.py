@@ -331,7 +331,7 @@ def main() -> None:
             "lock_wait": {"type": "int", "default": 0},
             "allow_unreachable": {"type": "bool", "default": False},
             "build_environment": {"type": "dict", "default": {}, "no_log": True},
-            "purpose": {"type": "str", "choices": ["deploy", "scale", "rollback", "upgrade", "teardown"], "default": "deploy"},
+            "purpose": {"type": "str", "choices": ["deploy", "scale", "rollback", "upgrade", "teardown", "restart", "start", "stop"], "default": "deploy"},
             "places": {"type": "dict", "default": {}},
             "replace": {"type": "str", "default": ""},
             "acme": {"type": "bool", "default": False},
@@ -350,7 +350,7 @@ def main() -> None:
     names = [app["name"] for app in looked_at]
     host = measure(module)
     found: list[str] = []
-    if given["purpose"] in ("deploy", "scale"):
+    if given["purpose"] in ("deploy", "restart", "scale"):
         found = problems(host, Needs(given["memory_mb"], given["disk_mb"], given["inodes"], given["clock_skew"])) + moves(given, names)
         for app in looked_at:
             wrong, warnings = obstacles(App(app["name"]))

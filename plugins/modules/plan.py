@@ -16,7 +16,7 @@ options:
   event:
     description: What the run is for.
     type: str
-    choices: [deploy, scale, rollback, upgrade, teardown, status, releases, logs, run]
+    choices: [deploy, scale, rollback, upgrade, teardown, restart, start, stop, status, releases, logs, run]
     required: true
   app:
     description: Name of the one app to work on; all of them when empty.
@@ -28,6 +28,10 @@ options:
     default: ""
   release:
     description: For a rollback, the id of the release; the one before when empty.
+    type: str
+    default: ""
+  process:
+    description: For a restart, start or stop, the name of the one process or timer of the app to do it with; the whole app when empty.
     type: str
     default: ""
   ref:

@@ -22,7 +22,7 @@ options:
   step:
     description: What to do.
     type: str
-    choices: [stage, migrate, start, switch, confirm, agree, undo, retire, after_live]
+    choices: [stage, migrate, start, switch, confirm, agree, undo, retire, after_live, stop, process]
     required: true
   apps:
     description:

@@ -5,7 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.controller.decide import DecisionError, Seen, deploy, parse, retried, rollback, scale, upgrade
+from ansible_collections.plainstack.web.plugins.module_utils.controller.decide import (
+    DecisionError,
+    Seen,
+    deploy,
+    parse,
+    restart,
+    retried,
+    rollback,
+    scale,
+    start,
+    stopping,
+    upgrade,
+)
 
 OLDER, OLD, NEW, TWIN = (f"2026010{day}T000000Z-{day}aaaaaaa" for day in (1, 2, 3, 4))
 FRESH = "20260201T000000Z-ffffffff"
@@ -200,3 +212,37 @@ def test_upgrade(fleet: dict[str, Seen], balanced: bool, message: str) -> None:
         return
     with pytest.raises(DecisionError, match=message):
         upgrade(["hello"], {"hello": fleet}, balanced)
+
+
+# Restart, start and stop
+
+
+def test_a_restart_is_a_release_of_its_own() -> None:
+    order = restart("hello", "20260201T000000Z", {"a": WELL, "b": WELL})
+    assert (order.id, order.build, order.act) == (f"20260201T000000Z-{NEW[-8:]}", {"a", "b"}, {"a", "b"})
+    assert (order.migrate, order.migrated, order.reference, order.agreed) == ("", True, "a", False)
+    assert order.before == {"a": NEW, "b": NEW}
+
+
+def test_a_restart_of_what_is_not_confirmed_is_refused() -> None:
+    with pytest.raises(DecisionError, match="no server has a confirmed release"):
+        restart("hello", "20260201T000000Z", {"a": seen(NEW, {"id": NEW, "verdict": "bad", "bad": "it leaks"})})
+
+
+def test_what_was_stopped_starts_where_it_was() -> None:
+    stopped = seen(NEW, OLD, NEW, running=[], unhealthy="does not run", enabled=False)
+    order = start("hello", {"a": WELL, "b": stopped})
+    assert (order.id, order.build, order.act, order.reference, order.migrate) == (NEW, set(), {"b"}, "", "")
+
+
+def test_servers_that_differ_are_not_started() -> None:
+    with pytest.raises(DecisionError) as error:
+        start("hello", {"a": WELL, "b": seen(OLD, OLD)})
+    assert str(error.value).startswith(f"hello: b has not {NEW} live, which the others have; nothing was touched.\nNext: ansible-playbook scale.yml")
+
+
+def test_a_stop_needs_a_release_and_nothing_else() -> None:
+    order = stopping("hello", {"a": seen(), "b": seen(NEW, {"id": NEW, "verdict": "bad", "bad": "it leaks"})})
+    assert (order.id, order.build, order.act, order.before) == (NEW, set(), set(), {"a": "", "b": NEW})
+    with pytest.raises(DecisionError, match="no server has a release of it"):
+        stopping("hello", {"a": seen()})

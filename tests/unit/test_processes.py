@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.plainstack.web.plugins.module_utils import layout
 from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import check_processes, with_defaults
 from ansible_collections.plainstack.web.plugins.module_utils.controller.orders import processes
+from ansible_collections.plainstack.web.plugins.module_utils.host import processes as processes_of_host
 from ansible_collections.plainstack.web.plugins.module_utils.host.instance import Work, confirm, prune, switch
 from ansible_collections.plainstack.web.plugins.module_utils.host.processes import ended, take_over, unknown_schedules, working
 from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError
@@ -192,3 +193,64 @@ def test_schedules_are_those_of_systemd(app: LocalApp, tmp_path: Path, monkeypat
     found = unknown_schedules(app, {"a": {"schedule": schedule}})
     assert len(found) == bool(said)
     assert said in "".join(found)
+
+
+# One process alone
+
+
+@pytest.fixture
+def three(app: LocalApp, two: Systemd, monkeypatch: pytest.MonkeyPatch) -> Systemd:
+    """OLD is live, with three workers and a timer."""
+    monkeypatch.setattr(processes_of_host, "time", Clock())
+    for place in ("1", "2", "10"):
+        write(f"{layout.UNITS}/hello.worker.{place}@{OLD}.service", "")
+        two.states[f"hello.worker.{place}@{OLD}.service"] = "active"
+    write(f"{layout.UNITS}/hello.tick@{OLD}.service", "")
+    write(f"{layout.UNITS}/hello.tick@{OLD}.timer", "")
+    two.calls.clear()
+    return two
+
+
+WORKERS = [f"hello.worker.{place}@{OLD}.service" for place in ("1", "2", "10")]
+
+
+def test_processes_are_restarted_one_after_the_other(app: LocalApp, three: Systemd) -> None:
+    three.restarts[WORKERS[1]] = 4  # of its past
+    assert processes_of_host.start(app, OLD, "worker", True, False) is True
+    assert [call for call in three.calls if call.startswith("restart")] == [f"restart {unit}" for unit in WORKERS]
+
+
+def test_only_what_does_not_run_is_started(app: LocalApp, three: Systemd, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert processes_of_host.start(app, OLD, "worker", False, False) is False
+    del three.states[WORKERS[1]]
+    asked = three.calls.copy()
+    assert processes_of_host.start(app, OLD, "worker", False, True) is True
+    assert three.calls == asked, "check mode"
+    assert processes_of_host.start(app, OLD, "worker", False, False) is True
+    assert [call for call in three.calls if call.startswith("start")] == [f"start {WORKERS[1]}"]
+
+
+def test_one_that_ends_right_after_its_restart_leaves_the_others(app: LocalApp, three: Systemd, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ends(Clock):
+        def sleep(self, seconds: float) -> None:
+            three.states[WORKERS[0]] = "failed"
+
+    monkeypatch.setattr(processes_of_host, "time", Ends())
+    with pytest.raises(InstanceError) as error:
+        processes_of_host.start(app, OLD, "worker", True, False)
+    assert f"hello: the process 'worker' has ended right after its start.\nThe last lines of its log:\nlast words of {WORKERS[0]}\n" in str(error.value)
+    assert f"\nNot touched: {WORKERS[1]}, {WORKERS[2]}.\n" in str(error.value)
+
+
+def test_stopped(app: LocalApp, three: Systemd) -> None:
+    assert processes_of_host.stop(app, OLD, "worker", True) is True
+    assert {*WORKERS} <= {*three.states}
+    assert processes_of_host.stop(app, OLD, "worker", False) is True
+    assert not {*WORKERS} & {*three.states}
+    assert processes_of_host.stop(app, OLD, "worker", False) is False
+
+
+def test_a_timer_is_started_and_stopped_not_its_job(app: LocalApp, three: Systemd) -> None:
+    three.states[f"hello.tick@{OLD}.timer"] = "active"
+    assert processes_of_host.stop(app, OLD, "tick", False) is True
+    assert three.calls[0] == f"stop hello.tick@{OLD}.timer"

@@ -38,6 +38,7 @@ class Releases(RuleBasedStateMachine):
         self.live = ""
         self.pending: dict[str, str] = {}  # the switch that was not confirmed when the command began
         self.way_back = ""  # what had the traffic before a rollout that was not over when the command began
+        self.content: dict[str, str] = {}  # of what was restarted, what it is made of
         self.again: tuple[str, ...] = ()  # a rollback that was killed: what was asked for, and what it led to
 
     def teardown(self) -> None:
@@ -57,7 +58,15 @@ class Releases(RuleBasedStateMachine):
     def target(self) -> str:
         """Where a rollback leads to: the last one that was live, is not and is not shunned."""
         complete, shunned = self.world.complete(), self.shunned()
-        return next((one for one in reversed(self.order) if one != self.live and one not in shunned and one in complete), "")
+        others = [one for one in reversed(self.order) if self.made_of(one) != self.made_of(self.live)]
+        return next((one for one in others if one not in shunned and one in complete), "")
+
+    def made_of(self, identifier: str) -> str:
+        return self.content.get(identifier, identifier)
+
+    def same(self, identifier: str) -> set[str]:
+        """A release and its restarts."""
+        return {one for one in self.order if self.made_of(one) == self.made_of(identifier)} | {identifier}
 
     def went_live(self, identifier: str) -> None:
         self.order = [one for one in self.order if one != identifier] + [identifier]
@@ -86,8 +95,8 @@ class Releases(RuleBasedStateMachine):
                 assert world.logged[-1:] == [event if before != identifier else self.pending["event"]]
                 self.went_live(identifier)
             if event == "rollback" and before != identifier:
-                self.bad.add(before)
-            if event == "deploy" or before != identifier or self.pending:
+                self.bad |= self.same(before)
+            if event != "rollback" or before != identifier or self.pending:
                 self.bad.discard(identifier)
             assert world.running() == {identifier}
             assert world.beside() == {identifier}
@@ -111,7 +120,7 @@ class Releases(RuleBasedStateMachine):
             # There is nothing that it could be taken back to
             assert came_from not in world.complete() or came_from in world.dead
             assert world.logged == ["failed"]
-            self.bad |= {identifier, before} if event == "rollback" and before != identifier else {identifier}
+            self.bad |= {identifier, *self.same(before)} if event == "rollback" and before != identifier else {identifier}
             self.went_live(identifier)
         assert identifier == world.app.live_id() or identifier not in world.running()
         assert self.live != identifier or before == identifier or not came_from or came_from in world.dead
@@ -156,9 +165,17 @@ class Releases(RuleBasedStateMachine):
         world = self.world
         self.pending, going_on, self.way_back = world.unconfirmed(), world.pending().get("event"), world.pending().get("before", "")
         if kind == "deploy":
-            existing = [one for one in world.complete() if one.endswith(f"-{source}")]
+            existing = [one for one in world.complete() if one.endswith(source)]
             outcome = world.attempt(lambda: world.deploy(source, seconds, keep, elsewhere), kill)
-            identifier = existing[0] if existing else f"2026{world.built:04}T000000Z-{source}"
+            identifier = world.fresh(source) if not existing else self.live if self.live in existing else max(existing)
+        elif kind == "restart":
+            live = world.app.story(self.live)
+            outcome = world.attempt(lambda: world.restart(seconds, keep, elsewhere), kill)
+            if live.get("verdict") != "good" or live.get("pending"):
+                assert outcome == "refused"
+                return
+            identifier = world.fresh(source)
+            self.content[identifier] = self.made_of(self.live)
         else:
             identifier = source or (self.live if going_on == "rollback" else self.target())
             possible = identifier in world.complete() and (identifier == self.live or (identifier in self.order and identifier not in self.shunned()))
@@ -194,6 +211,18 @@ class Releases(RuleBasedStateMachine):
     def deploy_what_is_live(self, keep: int) -> None:
         self.deploy(self.live[-1], None, 0, keep)
 
+    @precondition(lambda self: self.live)
+    @rule(kill=kills, seconds=watched, keep=keeps)
+    def restart(self, kill: int | None, seconds: float, keep: int) -> None:
+        self.again = ()
+        self.run("restart", self.live[-1], kill, seconds, keep)
+
+    @precondition(lambda self: self.live)
+    @rule(seconds=watched, keep=keeps, elsewhere=elsewheres)
+    def restart_that_fails_elsewhere(self, seconds: float, keep: int, elsewhere: str) -> None:
+        self.again = ()
+        self.run("restart", self.live[-1], None, seconds, keep, elsewhere)
+
     @precondition(lambda self: len(self.order) > 1)
     @rule(kill=kills, keep=keeps)
     def rollback(self, kill: int | None, keep: int) -> None:
@@ -220,7 +249,7 @@ class Releases(RuleBasedStateMachine):
     @rule(source=sources, kind=kinds)
     def change(self, source: str, kind: str) -> None:
         """An app behaves otherwise, say because its database does; the live one would die by itself."""
-        if not self.live.endswith(f"-{source}"):
+        if not self.live.endswith(source):
             self.world.kinds[source] = kind
             self.again = ()
 

@@ -180,3 +180,27 @@ def test_the_surplus_goes_oldest_first() -> None:
 def test_with_old_files(wanted: str, count: int, expected: list[str]) -> None:
     """Bad ones too: a page loaded from one may still be open."""
     assert with_old_files(state("C", "A1 B2! C3 N M"), wanted, count) == expected
+
+
+def again(identifier: str, number: int, of: str, bad: str = "") -> Release:
+    """A restart of a release."""
+    return Release(identifier, number, bad, "", of)
+
+
+def test_what_was_restarted_is_nothing_to_go_back_to() -> None:
+    found = State("R", (Release("A", 1), Release("B", 2), again("R", 3, "B")), frozenset("R"))
+    assert before(found) == "A"
+    assert rollback_target(found, "B") == "B", "where somebody names it"
+    assert surplus(found, 5) == ["B"]
+    assert before(State("S", (*found.releases, again("S", 4, "B")), frozenset("S"))) == "A"
+
+
+def test_what_was_restarted_stays_while_it_runs_or_serves() -> None:
+    releases = (Release("A", 1), Release("B", 2), again("R", 3, "B"))
+    assert surplus(State("R", releases, frozenset("RB")), 5) == []
+    assert before(State("B", releases, frozenset("B"))) == "A"
+
+
+def test_a_restart_of_an_older_release_is_a_release_to_go_back_to() -> None:
+    found = State("C", (Release("A", 1), again("R", 3, "B"), Release("C", 4)), frozenset("C"))
+    assert before(found) == "R"

@@ -16,7 +16,7 @@ from ansible.template import Templar
 from ansible_collections.plainstack.web.plugins.action import decide, step
 from ansible_collections.plainstack.web.plugins.module_utils.controller import decide as logic
 from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import normalise
-from ansible_collections.plainstack.web.plugins.module_utils.environment import decode
+from ansible_collections.plainstack.web.plugins.module_utils.environment import decode, render
 from ansible_collections.plainstack.web.plugins.plugin_utils import run as run_files
 
 OLD, NEW = "20260102T000000Z-bbbbbbbb", "20260103T000000Z-cccccccc"
@@ -463,3 +463,55 @@ def test_a_worker_server_is_no_canary(run: Any, action: Any, monkeypatch: pytest
     monkeypatch.setattr(logic, "upgrade", lambda *_given: None)
     monkeypatch.setattr(logic, "parse", lambda found: found)
     assert decide.ActionModule._decide_orders(plan, {})["canaries"] == ["web1"]
+
+
+# Restart, start and stop
+
+
+def planned(event: str, process: str = "", **order: Any) -> None:
+    """A run of that kind."""
+    run_files.save(run_files.PLAN, {**run_files.load(run_files.PLAN), "event": event, "process": process, "archives": {}})
+    whole = {**ORDER, "migrate": "", "before": dict.fromkeys(WEB["hello"], OLD), **order}
+    run_files.save(run_files.DECISION, {"orders": [whole], "canaries": [], "servers": WEB["hello"]})
+
+
+@pytest.mark.parametrize(("story", "restarts"), [({}, OLD), ({"restarts": "20260101T000000Z-bbbbbbbb"}, "20260101T000000Z-bbbbbbbb")])
+def test_a_restart_is_built_from_what_is_live(run: Any, sent: Sent, tmp_path: Path, story: dict[str, str], restarts: str) -> None:
+    """It says what it was made of, and no hook is run for it."""
+    planned("restart", reference="web1", act=["web1", "web2"])
+    config = {"plainstack": "0.1.0", "workers": 7}
+    found = {"id": OLD, "story": {"digest": 64 * "a", "config": config, **story}, "environment": render({"TOKEN": "of-then"}), "path": str(tmp_path / "hello.tar.gz")}
+    run_files.save("reference-hello", found)
+    for name in ("stage", "start", "after_live"):
+        assert "failed" not in run(name, "web1")
+    staged, started = (call["orders"][0] for call in sent)
+    assert (staged["event"], staged["id"], staged["story"]["restarts"], staged["config"]) == ("restart", NEW, restarts, config)
+    assert "of-then" in staged["environment"]
+    assert started["migrated"] is False
+    assert any(path.endswith(f"hello@{NEW}.service") for path in started["files"])
+
+
+def test_a_start_changes_no_unit(run: Any, sent: Sent) -> None:
+    planned("start", act=["web1"], configs={"web1": {"timeout": 77}})
+    run("start", "web1")
+    run("after_live", "web1")
+    [call] = sent
+    assert (call["orders"][0]["files"], call["orders"][0]["timeout"]) == ({}, 77)
+
+
+@pytest.mark.parametrize(
+    ("event", "process", "name", "reached"),
+    [
+        ("stop", "", "stop", ["web1", "web2"]),
+        ("stop", "worker", "stop", ["web1", "web2"]),
+        ("start", "", "process", []),
+        ("restart", "worker", "process", ["web1", "web2"]),
+    ],
+)
+def test_who_is_told_to_stop(run: Any, sent: Sent, event: str, process: str, name: str, reached: list[str]) -> None:
+    """Those that have a release, whatever is to go live."""
+    planned(event, process, act=[], before={"web1": OLD, "web2": OLD, "web3": ""})
+    for host in WEB["hello"]:
+        run(name, host)
+    assert [call["orders"][0]["process"] for call in sent] == [process] * len(reached)
+    assert all(call["orders"][0]["event"] == event for call in sent)

@@ -416,3 +416,35 @@ def test_a_hook_that_failed_is_run_again(app: LocalApp, run: Run, name: str, say
     assert f"Where it is set: '{name}' of the app in the inventory." in result["msg"]
     assert [(event["event"], event["reason"]) for event in events(app)] == [("failed", "hello: the hook failed")]
     assert run(name, OLD, **{name: "true"})["changed"] is True
+
+
+# Stop
+
+
+@pytest.mark.usefixtures("own")
+def test_stopped_until_it_is_started(app: LocalApp, host: Systemd, run: Run) -> None:
+    """Also after a reboot; it stays what is live."""
+    assert run("stop", NEW, process="", check=True)["changed"] is True
+    assert running(app) == [NEW]
+    found = run("stop", NEW, process="")
+    assert (found["changed"], found["result"]) == (True, "stopped")
+    assert (running(app), host.enabled(), app.live_id()) == ([], [], NEW)
+    assert app.story(NEW)["halted"]["time"]
+    assert [event["event"] for event in events(app)] == ["stop"]
+    assert run("stop", NEW, process="")["changed"] is False
+    assert run("start", NEW)["changed"] is True
+    assert run("switch", NEW)["changed"] is True
+    assert app.unit(NEW, "service") in host.enabled()
+    assert "halted" not in app.story(NEW)
+    assert [event["event"] for event in events(app)] == ["stop", "start"]
+
+
+@pytest.mark.usefixtures("own")
+def test_a_rollback_marks_all_that_has_the_same_content(app: LocalApp, host: Systemd, run: Run) -> None:
+    """The release that was restarted may still be there, with a job that goes on."""
+    again = "20260104T000000Z-cccccccc"
+    release(app, again, sequence=4, restarts=NEW, verdict="good")
+    make_live(app, host, again)
+    run("start", OLD, event="rollback")
+    run("switch", OLD, event="rollback")
+    assert [app.story(one).get("verdict") for one in (again, NEW)] == ["bad", "bad"]

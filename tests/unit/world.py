@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.plainstack.web.plugins.module_utils import layout
-from ansible_collections.plainstack.web.plugins.module_utils.controller.decide import DecisionError, Order, Seen, deploy, parse, rollback
+from ansible_collections.plainstack.web.plugins.module_utils.controller.decide import DecisionError, Order, Seen, deploy, parse, restart, rollback
 from ansible_collections.plainstack.web.plugins.module_utils.host import history, instance, memory, steps
 from ansible_collections.plainstack.web.plugins.module_utils.host import inspect as inspection
 from ansible_collections.plainstack.web.plugins.module_utils.host import systemd as systemd_module
@@ -184,13 +184,15 @@ class World:
         assert identifier != self.app.live_id(), "what is live is removed"
         stories = {one: self.app.story(one) for one in self.complete()}
         order = sorted((story["sequence"], one) for one, story in stories.items() if "event" in story and story.get("verdict") != "bad")
-        assert identifier not in [one for _sequence, one in order if one != self.app.live_id()][-1:], "what a rollback leads to is removed"
+        content = {one: story.get("restarts", one) for one, story in stories.items()}
+        live = content.get(self.app.live_id(), "")
+        assert identifier not in [one for _sequence, one in order if content[one] != live][-1:], "what a rollback leads to is removed"
         App.remove(self.app, identifier)
 
     # What a test looks at
 
     def kind(self, identifier: str) -> str:
-        return self.kinds[identifier.rsplit("-", 1)[-1]]
+        return self.kinds[identifier[-1]]
 
     def serves(self, identifier: str) -> bool:
         return all(self.systemd.states.get(self.app.unit(identifier, kind)) == "active" for kind in ("service", "socket"))
@@ -251,7 +253,7 @@ class World:
             self.left = None
         return "done"
 
-    def build(self, identifier: str, source: str) -> None:
+    def build(self, identifier: str, source: str, restarts: str = "") -> None:
         """As build does: release.json comes last."""
         app = self.app
         sweep(app)
@@ -261,7 +263,8 @@ class World:
         write(app.environment(identifier), "")
         write(app.unit_file(identifier, "target"), "")
         self.effect()
-        write(app.marker(identifier), json.dumps(wanted(source)))
+        write(app.archive(identifier), "")
+        write(app.marker(identifier), json.dumps({**wanted(source), **({"restarts": restarts} if restarts else {})}))
 
     def inspect(self, source: str = "") -> Seen:
         """What a run sees first."""
@@ -289,10 +292,22 @@ class World:
         :param elsewhere: the step after which another server has failed.
         """
         self.built += 1
-        order = deploy("hello", f"2026{self.built:04}T000000Z-{source}", {"here": self.inspect(source)})
+        order = deploy("hello", self.fresh(source), {"here": self.inspect(source)})
         if order.build:
             self.build(order.id, source)
         self._roll_out(order, "deploy", seconds, keep, elsewhere)
+
+    def fresh(self, source: str) -> str:
+        """The id of what is built now."""
+        return f"2026{self.built:04}T000000Z-{8 * source}"
+
+    def restart(self, seconds: float, keep: int, elsewhere: str = "") -> None:
+        """What restart.yml does."""
+        self.built += 1
+        seen = self.inspect()
+        order = restart("hello", self.fresh("").rstrip("-"), {"here": seen})
+        self.build(order.id, order.id[-1], seen.stories[seen.state.live]["restarts"] or seen.state.live)
+        self._roll_out(order, "restart", seconds, keep, elsewhere)
 
     def rollback(self, named: str, keep: int, elsewhere: str = "") -> None:
         """What rollback.yml does."""

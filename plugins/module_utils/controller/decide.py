@@ -39,7 +39,7 @@ class Seen:
 def parse(found: Mapping[str, Any]) -> Seen:
     """What the module `inspect` returned for an app."""
     stories = {release["id"]: release for release in found["releases"]}
-    releases = tuple(Release(one["id"], one["sequence"], one["bad"], one["pending"]) for one in found["releases"])
+    releases = tuple(Release(one["id"], one["sequence"], one["bad"], one["pending"], one.get("restarts", "")) for one in found["releases"])
     live = stories.get(found["live"], {})
     alone = {*found["running"]} <= {found["live"]}  # a run that was killed may have left others
     confirmed = live.get("verdict") == "good" and live.get("sequence") and not live.get("pending")
@@ -187,6 +187,42 @@ def scale(name: str, seen: Mapping[str, Seen]) -> Order:
             "Next: deploy once: ansible-playbook deploy.yml"
         )
     return replace(_order(name, last, seen), reference=reference, migrate="", migrated=True)
+
+
+def restart(name: str, now: str, seen: Mapping[str, Seen]) -> Order:
+    """What the fleet has live once more, as a release of its own beside it: built, gated and confirmed like a new one.
+
+    :param now: the time for its id.
+    :raises DecisionError: when there is none.
+    """
+    live = scale(name, seen)
+    order = _order(name, f"{now}-{live.id.rpartition('-')[2]}", seen)
+    return replace(order, reference=live.reference, migrate="", migrated=True)
+
+
+def start(name: str, seen: Mapping[str, Seen]) -> Order:
+    """What the fleet has live, started where it does not run.
+
+    :raises DecisionError: when there is none, or a server has another release.
+    """
+    order = replace(scale(name, seen), reference="")
+    if others := [host for host in seen if order.before[host] != order.id]:
+        raise DecisionError(
+            f"{name}: {', '.join(others)} {'have' if others[1:] else 'has'} not {order.id} live, which the others have; nothing was touched.\n"
+            "Next: ansible-playbook scale.yml, which starts it on all servers"
+        )
+    return order
+
+
+def stopping(name: str, seen: Mapping[str, Seen]) -> Order:
+    """Nothing goes live; what each server has is stopped.
+
+    :raises DecisionError: when no server has a release.
+    """
+    live = next((one.state.live for one in seen.values() if one.state.live), "")
+    if not live:
+        raise DecisionError(f"{name}: no server has a release of it. Nothing was touched.\nNext: ansible-playbook deploy.yml")
+    return replace(_order(name, live, seen), build=frozenset(), act=frozenset(), migrate="")
 
 
 def upgrade(names: Sequence[str], seen: Mapping[str, Mapping[str, Seen]], balanced: bool) -> None:

@@ -26,7 +26,7 @@ def base(app: Mapping[str, Any], identifier: str, event: str, tls: bool = True, 
     """What every step gets.
 
     :param app: an app as `normalise` returns it.
-    :param event: `deploy` or `rollback`.
+    :param event: `deploy`, `restart` or `rollback`.
     :param tls: whether the host's own nginx speaks HTTPS.
     :param fleet: whether other servers get the release, too.
     :param nginx: whether the host's nginx has the app; a worker server has none.
@@ -41,7 +41,7 @@ def base(app: Mapping[str, Any], identifier: str, event: str, tls: bool = True, 
         "nginx": nginx,
         "keep": app["keep_releases"],
         # A release that is gone back to has served before; nginx is probed once
-        "confirm_seconds": app["confirm_seconds"] if event == "deploy" else 0,
+        "confirm_seconds": app["confirm_seconds"] if event != "rollback" else 0,
         **{key: app[key] for key in ("health_path", "start_timeout", "timeout", "migrate", "after_live", "hook_timeout")},
     }
 

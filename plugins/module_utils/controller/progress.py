@@ -9,8 +9,8 @@ from typing import Any
 
 ROLLOUT, PLAIN, FOREIGN = "rollout", "plain", ""
 # Playbooks whose runs have phases, and the events that they are for
-ROLLOUTS = {"begin", "deploy", "plan", "rollback", "rollout", "scale", "teardown", "upgrade"}
-EVENTS = {"deploy", "rollback", "scale", "teardown", "upgrade"}
+EVENTS = {"deploy", "restart", "rollback", "scale", "start", "stop", "teardown", "upgrade"}
+ROLLOUTS = {"begin", "plan", "rollout", *EVENTS}
 # Where a task's phase is found: its play, the step that it does, its role, its action
 PLAYS = {"Set up the load balancers": "balancers", "Tell the load balancers": "balancers", "Upgrade the app servers": "upgrade"}
 STEPS = {"agree": "confirm", "after_live": "hooks"}  # all others have the name of their phase

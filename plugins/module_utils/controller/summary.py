@@ -60,6 +60,10 @@ def failures(hosts: Sequence[str], known: Known, names: Sequence[str], reached: 
 def _row(host: str, known: Mapping[str, Any], order: Order, canaries: Sequence[str], reached: Sequence[str], check: bool) -> tuple[str, ...]:
     if not known or known.get("left_out"):
         return host, order.name, "?", "?", "-", "-", "left out: cannot be reached"
+    for step in ("stop", "process"):
+        if done := did(known, step, order.name):
+            result = f"would be {done['result']}" if check else done.get("result", "failed")
+            return host, order.name, order.before[host], order.before[host], "-", "-", result if done["changed"] else "unchanged"
     switched = did(known, "switch", order.name)
     before = order.before.get(host, "") or "-"
     if host not in order.act or (switched and not switched["changed"]):

@@ -80,6 +80,7 @@ def _release(app: App, release: state.Release) -> dict[str, Any]:
         "bad": release.bad,
         "pending": release.pending,
         "agreed": bool(story.get("pending", {}).get("agreed")),
+        "restarts": release.restarts,
         "migrated": bool(story.get("migrate")),
         "after_live": story.get("after_live", 0),
         "config": config if isinstance(config, dict) else {},

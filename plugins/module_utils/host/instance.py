@@ -74,7 +74,8 @@ def look(app: App) -> state.State:
     releases = []
     for identifier in app.complete():
         story = app.story(identifier)
-        releases.append(state.Release(identifier, int(story.get("sequence", 0)), _against(story), str(story.get("pending", {}).get("event", ""))))
+        pending, restarts = str(story.get("pending", {}).get("event", "")), str(story.get("restarts", ""))
+        releases.append(state.Release(identifier, int(story.get("sequence", 0)), _against(story), pending, restarts))
     return state.State(app.live_id(), tuple(releases), frozenset(systemd.running(app)))
 
 
@@ -300,7 +301,7 @@ def switch(work: Work, identifier: str, event: str, keep: int) -> tuple[bool, st
 
     What is about to happen is noted first, so that a run that is killed here can be finished by the next one.
 
-    :param event: `deploy` or `rollback`; a rollback marks the release that it leaves as bad.
+    :param event: `deploy`, `restart` or `rollback`; a rollback marks the release that it leaves as bad.
     :param keep: how many releases' static files stay reachable.
     :returns: whether something changed, and the id of the release that had the traffic, empty where this one had it already.
     """
@@ -323,7 +324,7 @@ def switch(work: Work, identifier: str, event: str, keep: int) -> tuple[bool, st
 def confirm(work: Work, identifier: str, event: str, before: str, seconds: float, keep: int) -> bool:
     """Probe the live release through nginx and watch it, and take the traffic back if not; whether something changed.
 
-    :param event: why it went live, `deploy` or `rollback`.
+    :param event: why it went live, `deploy`, `restart` or `rollback`.
     :param before: what `switch` returned. Not only read from release.json, which a full disk may have kept from being written.
     :param seconds: how long to watch the release if this is the first time.
     :param keep: how many releases' static files stay reachable.
@@ -351,7 +352,7 @@ def confirm(work: Work, identifier: str, event: str, before: str, seconds: float
         facts = {"before": (pending or {}).get("before", ""), "revision": story.get("revision", ""), "dirty": story.get("dirty", False)}
         work.log(event, identifier, **facts)
         return True
-    if event == "deploy" and story.get("verdict") == "bad":  # a rollback that was not carried through had marked it
+    if event != "rollback" and story.get("verdict") == "bad":  # a rollback that was not carried through had marked it
         work.note(identifier, verdict="good", reason=None)
         return True
     return False
@@ -362,7 +363,11 @@ def _mark(work: Work, identifier: str, before: str, event: str) -> None:
     work.note(identifier, pending={"event": event, "before": before})
     if event == "rollback" and before:
         who = f" by {work.run.by} on {work.run.origin}" if work.run else ""
-        work.note(before, verdict="bad", reason=f"rolled back to {identifier} at {history.now()}{who}")
+        found = look(work.app)
+        left = found.get(before)
+        for release in found.releases:
+            if left and release.content == left.content:
+                work.note(release.id, verdict="bad", reason=f"rolled back to {identifier} at {history.now()}{who}")
 
 
 def take_back(work: Work, identifier: str, before: str, keep: int, reason: str) -> bool:
@@ -466,6 +471,22 @@ def retire(work: Work, drain_timeout: int, elapsed: float = 0) -> dict[str, int]
     old = state.to_retire(look(work.app), set())
     _disable(work.app, *old)
     return {identifier: _stop(work, identifier, drain_timeout, elapsed) for identifier in old}
+
+
+def halt(work: Work, check: bool) -> bool:
+    """Stop the live release until it is started again, also over a reboot; whether it ran. Its requests end first, and it stays the live one."""
+    app, live = work.app, work.app.live_id()
+    service, listener = app.unit(live, "service"), app.unit(live, "socket")
+    runs = live in systemd.running(app) or at_boot(app, live)
+    if not runs or check:
+        return runs
+    who = {"by": work.run.by, "origin": work.run.origin} if work.run else {}
+    work.note(live, halted={"time": history.now(), **who})
+    _disable(app, live)
+    systemd.systemctl("stop", service, listener, *_beside(app, live))
+    systemd.systemctl("reset-failed", service, listener, check=False)
+    work.log("stop", live)
+    return True
 
 
 def prune(app: App, keep: int) -> list[str]:

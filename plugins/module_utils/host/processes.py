@@ -5,12 +5,16 @@ They belong to the release that has the traffic. Those of another one go on unti
 
 from __future__ import annotations
 
+import glob
 import os
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ansible_collections.plainstack.web.plugins.module_utils import layout
 from ansible_collections.plainstack.web.plugins.module_utils.host import systemd
+from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
 from ansible_collections.plainstack.web.plugins.module_utils.text import ENGLISH, plain
 
@@ -68,6 +72,56 @@ def ended(app: App, identifier: str) -> str:
 def down(app: App, identifier: str) -> str:
     """The unit of a process that does not run now, whether it has before or not; empty where all run."""
     return next((unit["Id"] for unit in _of_release(app, identifier) if unit["ActiveState"] != "active"), "")
+
+
+STARTED_WITHIN = 1.0  # seconds that a process must have gone on after its start
+
+
+def _named(app: App, identifier: str, name: str) -> list[str]:
+    """The units of a process, or the timer, in the order of their numbers.
+
+    :raises InstanceError: when the release has none on this host.
+    """
+    timer = app.process(identifier, name, "", "timer")
+    if os.path.exists(f"{layout.UNITS}/{timer}"):
+        return [timer]
+    found = [os.path.basename(path) for path in glob.glob(f"{layout.UNITS}/{app.process(identifier, name, '*', 'service')}")]
+    return sorted(found, key=lambda unit: (len(unit), unit))
+
+
+def stop(app: App, identifier: str, name: str, check: bool) -> bool:
+    """Stop a process or timer until it is started again or the server boots; whether it ran."""
+    active = [unit for unit in _named(app, identifier, name) if systemd.show(unit, "ActiveState")["ActiveState"] != "inactive"]
+    if active and not check:
+        systemd.systemctl("stop", *active)
+        systemd.systemctl("reset-failed", *active, check=False)
+    return bool(active)
+
+
+def start(app: App, identifier: str, name: str, again: bool, check: bool) -> bool:
+    """Start what of a process or timer does not run; whether something was started.
+
+    :param again: restart it, one after the other, so that of several one always works.
+    :raises InstanceError: when one has ended a second after its start; those after it were left as they were.
+    """
+    units = _named(app, identifier, name)
+    wanted = [unit for unit in units if again or systemd.show(unit, "ActiveState")["ActiveState"] != "active"]
+    for unit in wanted if not check else []:
+        systemd.systemctl("reset-failed", unit, check=False)
+        systemd.systemctl("restart" if again else "start", unit)
+        if unit.endswith(".timer"):
+            continue
+        time.sleep(STARTED_WITHIN)
+        found = systemd.show(unit, "ActiveState", "NRestarts")
+        if found["ActiveState"] != "active" or int(found["NRestarts"]):
+            rest = units[units.index(unit) + 1 :]
+            left = f"\nNot touched: {', '.join(rest)}." if rest and again else ""
+            raise InstanceError(
+                f"{app.name}: the process '{name}' has ended right after its start.\nThe last lines of its log:\n"
+                f"{systemd.log(unit, ended=True) or '(it wrote none)'}{left}\n"
+                f"Next: fix the app and deploy again; the whole log is in: journalctl --unit={unit}"
+            )
+    return bool(wanted)
 
 
 def unknown_schedules(app: App, timers: Mapping[str, Any]) -> list[str]:

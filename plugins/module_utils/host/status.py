@@ -109,9 +109,13 @@ def last_failure(app: App) -> dict[str, str] | None:
 def _health(app: App, live: str, host: str, found: Sequence[Mapping[str, Any]]) -> str:
     """What is wrong with the live release; empty where nothing is."""
     state = next((str(one["state"]) for one in found if one["unit"] == app.unit(live, "service")), "inactive")
+    story = app.story(live)
+    if state != "active" and isinstance(halted := story.get("halted"), dict):
+        by = f" by {halted['by']} on {halted['origin']}" if halted.get("by") else ""
+        return f"was stopped{by} at {halted.get('time', '?')}; ansible-playbook plainstack.web.start -e app={app.name} starts it"
     if state != "active":
         return f"does not run: its unit is {state}"
-    path = str(app.story(live).get("config", {}).get("health_path", "/"))
+    path = str(story.get("config", {}).get("health_path", "/"))
     wrong = ask_instance(app.socket(live), Health(path, host, PATIENCE), PATIENCE)
     return f"{path} {wrong}" if wrong else ""
 

@@ -192,7 +192,11 @@ def switch(order: Order, work: Work, check: bool) -> dict[str, Any]:
     if check:
         return {"changed": app.live_id() != identifier, "before": app.live_id()}
     began = time.monotonic()
+    stopped = app.story(identifier).get("halted")
     changed, before = instance.switch(work, identifier, order["event"], order["keep"])
+    if stopped:
+        work.note(identifier, halted=None)
+        work.log("start", identifier)
     remember(app, work.run, identifier, **({"before": before, "uptime": uptime()} if before else {}))
     _go_back_if_lost(order, work, before)
     changed = processes.take_over(app, identifier) or changed
@@ -294,6 +298,24 @@ def after_live(order: Order, work: Work, check: bool) -> dict[str, Any]:
     return _hook("after_live", order, work, check)
 
 
+# stop, and what is done with one process
+
+
+def stop(order: Order, work: Work, check: bool) -> dict[str, Any]:
+    """Stop the live release, or one process or timer of it."""
+    app, live = work.app, work.app.live_id()
+    if order["process"]:
+        return {"changed": processes.stop(app, live, order["process"], check), "result": f"{order['process']} stopped"}
+    return {"changed": instance.halt(work, check), "result": "stopped"}
+
+
+def process(order: Order, work: Work, check: bool) -> dict[str, Any]:
+    """Start or restart one process or timer of the live release."""
+    again = order["event"] == "restart"
+    changed = processes.start(work.app, work.app.live_id(), order["process"], again, check)
+    return {"changed": changed, "result": f"{order['process']} {'restarted' if again else 'started'}"}
+
+
 STEPS: dict[str, Callable[[Order, Work, bool], dict[str, Any]]] = {
     "stage": stage,
     "migrate": migrate,
@@ -304,6 +326,8 @@ STEPS: dict[str, Callable[[Order, Work, bool], dict[str, Any]]] = {
     "undo": undo,
     "retire": retire,
     "after_live": after_live,
+    "stop": stop,
+    "process": process,
 }
 
 
