@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -201,7 +202,7 @@ class ActionModule(ActionBase):
         where = first.template(hostvars.raw_get(servers[0]).get("build_environment", {})) if any(app["bundle"] for app in selected) else {}
         where = where if isinstance(where, Mapping) else {}  # what it is instead, the servers' check says
         archives, warnings = archive(selected, fetched, where) if event == "deploy" else ({}, [])
-        daily = event in (*READS, "run")
+        daily = event in (*READS, "maintenance", "run")
         reached = dict(zip(balancers + servers, addresses(balancers + servers, hostvars), strict=True)) if balancers and not daily else {}
         return {
             "event": event,
@@ -215,6 +216,8 @@ class ActionModule(ActionBase):
             "balancers": balancers,
             "addresses": reached,
             "issuers": {} if daily else issuers(balancers or web_servers, _Raw(hostvars, self._templar, web)),
+            "domains": {app["name"]: app["domains"][0] for app in selected},
+            "key": secrets.token_urlsafe(12),  # of the link that opens a site in maintenance, the same on all servers
             **{key: str(given.get(key, "")) for key in ("canary", "replace", "release", "process")},
         }, warnings
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.plainstack.web.plugins.module_utils.controller import command, logs, releases, status
+from ansible_collections.plainstack.web.plugins.module_utils.controller import command, logs, maintenance, releases, status
 from ansible_collections.plainstack.web.plugins.plugin_utils import run
 from ansible_collections.plainstack.web.plugins.plugin_utils.daily import ALONE, seen
 
@@ -39,6 +39,9 @@ class ActionModule(ActionBase):
             shown = releases.text(plan["apps"], found)
         elif what == "logs":
             shown = logs.text(found, logs.options(self._task.args)["lines"])
+        elif what == "maintenance":
+            links = {name: maintenance.link(name, domain, plan["key"]) for name, domain in plan["domains"].items()}
+            shown, failed = maintenance.text(str(self._task.args["mode"]), links, found, self._task.check_mode)
         else:
             shown, failed = command.text(plan["apps"][0], found)
         if shown:

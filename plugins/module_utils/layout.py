@@ -79,6 +79,24 @@ class App:
         return f"/etc/nginx/live/{self.name}.conf"
 
     @property
+    def maintenance(self) -> str:
+        """There while the app is in maintenance: its timers do not start."""
+        return f"/var/lib/plainstack/maintenance/{self.name}"
+
+    @property
+    def maintenance_page(self) -> str:
+        return f"/var/www/plainstack/{self.name}.maintenance.html"
+
+    @property
+    def maintenance_map(self) -> str:
+        """Which requests get the page: a part of nginx's configuration that the site includes where it is there, as the next one is."""
+        return f"/etc/nginx/live/{self.name}.maintenance-map.conf"
+
+    @property
+    def maintenance_rules(self) -> str:
+        return f"/etc/nginx/live/{self.name}.maintenance.conf"
+
+    @property
     def settings(self) -> str:
         """Environment and Gunicorn configuration of each release."""
         return f"/etc/plainstack/{self.name}"

@@ -14,13 +14,17 @@ options:
   what:
     description: What was seen.
     type: str
-    choices: [status, releases, logs, run]
+    choices: [status, releases, logs, run, maintenance]
     required: true
   format:
     description: Of the status, C(text), or C(json) for one line that begins with C({); docs/reference.md describes it.
     type: str
     choices: [text, json]
     default: text
+  mode:
+    description: What maintenance was switched to, C(on) or C(off).
+    type: str
+    default: ""
   lines:
     description: How many lines of logs are shown at most.
     type: str

@@ -38,6 +38,7 @@ def app(**more: Any) -> dict[str, Any]:
         "memory": 50 * 2**20,
         "last_failure": None,
         "differs": [],
+        "maintenance": {},
         "requests": {"requests": 1000, "errors": 5, "p50": 0.012, "p99": 1.25},
     }
     return {**found, **more}

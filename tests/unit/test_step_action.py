@@ -480,7 +480,12 @@ def test_a_restart_is_built_from_what_is_live(run: Any, sent: Sent, tmp_path: Pa
     """It says what it was made of, and no hook is run for it."""
     planned("restart", reference="web1", act=["web1", "web2"])
     config = {"plainstack": "0.1.0", "workers": 7}
-    found = {"id": OLD, "story": {"digest": 64 * "a", "config": config, **story}, "environment": render({"TOKEN": "of-then"}), "path": str(tmp_path / "hello.tar.gz")}
+    found = {
+        "id": OLD,
+        "story": {"digest": 64 * "a", "config": config, **story},
+        "environment": render({"TOKEN": "of-then"}),
+        "path": str(tmp_path / "hello.tar.gz"),
+    }
     run_files.save("reference-hello", found)
     for name in ("stage", "start", "after_live"):
         assert "failed" not in run(name, "web1")

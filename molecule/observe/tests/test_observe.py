@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 import yaml
 
+from clients import Load, Target
 from support import ROOT, Connection, Run, Site, ask, check_message
 from vm import Vm
 
 INVENTORY = Path(__file__).parents[1] / "inventory"
 HOSTS: dict[str, Any] = yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))
+CERTIFICATE = Path.home() / ".cache" / "plainstack-lab" / "observe" / "site.pem"
 NAMES = list(HOSTS["app_servers"]["hosts"])
 BOOM = '@pages.get("/boom")\ndef boom() -> str:\n    """Fail."""\n    raise RuntimeError("it went boom")\n\n\n@pages.app_errorhandler'
 
@@ -62,12 +64,17 @@ def status(site: Site, *arguments: str) -> dict[str, Any]:
     return found
 
 
-def get(server: Vm, path: str) -> int:
-    """Status of an answer of the site on a server."""
+def unchecked() -> ssl.SSLContext:
+    """Takes any certificate."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    connection: http.client.HTTPConnection = Connection("hello.test", server.https_port, context)
+    return context
+
+
+def get(server: Vm, path: str) -> int:
+    """Status of an answer of the site on a server."""
+    connection: http.client.HTTPConnection = Connection("hello.test", server.https_port, unchecked())
     return ask(connection, "hello.test", path, "GET", None, None, dict).status
 
 
@@ -182,10 +189,7 @@ def test_logs_of_a_level_of_a_source_and_a_time(site: Site) -> None:
 
 def test_a_request_is_followed(site: Site) -> None:
     """From the header of its answer to nginx's line and the app's own words, on the right server."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    answer = ask(Connection("hello.test", SECOND.https_port, context), "hello.test", "/boom", "GET", None, None, dict)
+    answer = ask(Connection("hello.test", SECOND.https_port, unchecked()), "hello.test", "/boom", "GET", None, None, dict)
     found = shown(daily(site, "logs", "-e", f"request={answer.headers['x-request-id']}"))
     assert {line.split()[1] for line in found} == {SECOND.name}
     assert sum(" nginx access: " in line and "GET /boom" in line for line in found) == 1
@@ -272,6 +276,112 @@ def test_where_a_rollback_leads(site: Site) -> None:
     assert f"{live}: rolled back to {target} at " in done.output
     assert "rollback.yml goes nowhere: " in done.output
     assert status(site)["healthy"]
+
+
+def test_a_restart_under_load(site: Site, tmp_path: Path) -> None:
+    """No request fails, what answers is new, and a rollback leads past it."""
+    live, target = FIRST.live(), Target("hello.test", FIRST.https_port, str(CERTIFICATE))
+    state = FIRST.do("systemctl show --property=InvocationID 'hello.beat.1@*'")
+    with Load(target, tmp_path) as load:
+        done = daily(site, "restart", "-e", "app=hello")
+    assert done.code == 0, done.output
+    responses = load.responses()
+    assert [response.failure for response in responses if response.failure] == []
+    assert len(responses) > 200
+    again = FIRST.live()
+    assert {response.release for response in responses} == {live, again}
+    assert (SECOND.live(), live != again, again[-8:]) == (again, True, live[-8:])
+    for server in (FIRST, SECOND):
+        assert live not in server.look().releases
+        assert server.look().untidy() == {}
+    assert FIRST.do("systemctl show --property=InvocationID 'hello.beat.1@*'") != state
+    assert site.deploy().changed == 0, "it is what the inventory has"
+
+
+def test_a_process_is_restarted_alone(site: Site) -> None:
+    live = FIRST.live()
+    show = f"systemctl show --value --property=InvocationID hello@{live}.service hello.beat.1@{live}.service"
+    before = FIRST.do(show).split()
+    done = daily(site, "restart", "-e", "process=beat")
+    assert (done.code, "beat restarted" in done.output) == (0, True)
+    after = FIRST.do(show).split()
+    assert (after[0] == before[0], after[1] == before[1]) == (True, False)
+    check_message(daily(site, "restart", "-e", "process=beta"), "The app 'hello' has no process or timer 'beta'; it has: beat, cleanup.")
+
+
+def test_stopped_until_it_is_started(site: Site) -> None:
+    """Over a reboot, too; and nobody but start.yml and a deploy starts it."""
+    assert daily(site, "stop", "--check").changed == 2
+    assert get(FIRST, "/") == 200
+    assert daily(site, "stop").code == 0
+    assert daily(site, "stop").changed == 0
+    assert {get(server, "/") for server in (FIRST, SECOND)} == {503}
+    assert FIRST.podman("stop", "--time=10", "{}").returncode == 0
+    assert FIRST.podman("start", "{}").returncode == 0
+    FIRST.until("it is back", "systemctl is-active nginx", 60)
+    found = status(site)
+    assert any(
+        f"{FIRST.live()} was stopped by " in problem and "ansible-playbook plainstack.web.start -e app=hello" in problem for problem in found["problems"]
+    )
+    started = daily(site, "start")
+    assert started.code == 0, started.output
+    assert {get(server, "/") for server in (FIRST, SECOND)} == {200}
+    assert (daily(site, "start").changed, FIRST.look().untidy(), SECOND.look().untidy()) == (0, {}, {})
+    assert status(site)["healthy"]
+
+
+def test_maintenance(site: Site) -> None:
+    """On all servers at once, over a deploy and a reboot; health checks, who is allowed and who has the link see the site."""
+    done = daily(site, "maintenance", "-e", "mode=on", "-e", json.dumps({"message": "Back at <noon>", "allow": "203.0.113.0/24"}))
+    assert (done.code, done.changed) == (0, 2), done.output
+    key = re.findall(r"(?m)^This link opens it for one browser: https://hello\.test/\.plainstack/hello\.open/(\S+)$", done.output)[0]
+    timer = f"systemctl is-active hello.cleanup@{FIRST.live()}.timer"
+
+    def answer(path: str, method: str = "GET", **headers: str) -> Any:
+        return ask(Connection("hello.test", FIRST.https_port, unchecked()), "hello.test", path, method, headers, None, dict)
+
+    for path, method in (("/", "GET"), ("/static/style.css", "GET"), ("/api/whoami", "POST"), ("/healthz", "GET")):
+        got = answer(path, method)
+        assert (got.status, got.headers["retry-after"]) == (503, "600")
+        assert "Back at &lt;noon&gt;" in got.body.decode()
+    opened = answer(f"/.plainstack/hello.open/{key}")
+    assert (opened.status, opened.headers["set-cookie"].split(";")[0]) == (302, f"plainstack_maintenance={key}")
+    assert answer("/", Cookie=f"plainstack_maintenance={key}").status == 200
+    for forged in ("x", "", f"{key}x", "1 /.plainstack/"):
+        assert answer("/", Cookie=f"plainstack_maintenance={forged}").status == 503
+    assert answer("/.plainstack/hello.open/guess").status == 404
+    assert FIRST.run(timer).stdout.strip() == "inactive"
+    found = status(site)
+    assert found["healthy"]
+    assert sum(": is in maintenance since " in note for note in found["notes"]) == len(NAMES)
+    site.edit("hello/views.py", "it went boom", "it went off")
+    assert site.deploy().code == 0, "the gate and the watch see the app"
+    assert FIRST.podman("stop", "--time=10", "{}").returncode == 0
+    assert FIRST.podman("start", "{}").returncode == 0
+    FIRST.until("it is back", "systemctl is-active nginx", 60)
+    assert get(FIRST, "/") == 503
+    timer = f"systemctl is-active hello.cleanup@{FIRST.live()}.timer"
+    assert FIRST.run(timer).stdout.strip() == "inactive"
+    ended = daily(site, "maintenance", "-e", "mode=off")
+    assert (ended.code, ended.changed) == (0, 2)
+    assert {get(server, "/") for server in (FIRST, SECOND)} == {200}
+    assert FIRST.run(timer).stdout.strip() == "active"
+    assert daily(site, "maintenance", "-e", "mode=off").changed == 0
+    assert FIRST.do("ls /etc/nginx/live /var/lib/plainstack/maintenance") == "/etc/nginx/live:\nhello.conf\n\n/var/lib/plainstack/maintenance:"
+    check_message(daily(site, "maintenance"), "mode is '': it must be on or off. Nothing was touched.")
+    check_message(daily(site, "maintenance", "-e", "mode=on", "-e", "allow=office"), "'office' is no address and no network")
+
+
+def test_maintenance_whose_configuration_nginx_refuses(site: Site) -> None:
+    """All is as it was, and the error says why."""
+    SECOND.do("echo 'nonsense;' > /etc/nginx/modules-enabled/99-nonsense.conf")
+    done = daily(site, "maintenance", "-e", "mode=on")
+    SECOND.do("rm /etc/nginx/modules-enabled/99-nonsense.conf")
+    check_message(done, SECOND.name, "What nginx had before is back and still in use.", "until then the servers differ")
+    assert [get(server, "/") for server in (FIRST, SECOND)] == [503, 200]
+    assert SECOND.run("test -e /var/lib/plainstack/maintenance/hello").returncode == 1
+    assert daily(site, "maintenance", "-e", "mode=off").code == 0
+    assert [get(server, "/") for server in (FIRST, SECOND)] == [200, 200]
 
 
 def test_servers_with_different_releases(site: Site) -> None:

@@ -25,6 +25,8 @@ def _units(app: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _wrong_units(app: Mapping[str, Any]) -> list[str]:
     found = []
     for one in _units(app):
+        if app["maintenance"] and one["kind"] == "timer" and one["state"] == "inactive":
+            continue
         if one["kind"] in ("process", "timer") and (one["state"] != "active" or one["substate"] == "auto-restart"):
             state = one["substate"] if one["state"] == "activating" else one["state"]
             found.append(f"the {one['kind']} '{one['name']}' is {state}: systemctl status {one['unit']}")
@@ -38,6 +40,9 @@ def _of_app(app: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     wrong = [f"{app['live']} {app['unhealthy']}" if app["live"] else app["unhealthy"]] if app["unhealthy"] else []
     wrong += _wrong_units(app)
     notes = []
+    if told := app["maintenance"]:
+        by = f" by {told['by']} on {told['origin']}" if told.get("by") else ""
+        notes.append(f"is in maintenance since {told.get('time', '?')}{by}: ansible-playbook plainstack.web.maintenance -e mode=off ends it")
     if app["live"] and app["verdict"] != "good":
         notes.append(f"{app['live']} is live and not confirmed: its run was interrupted. ansible-playbook deploy.yml confirms what is live")
     for one in _units(app):

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible_collections.plainstack.web.plugins.module_utils import layout
-from ansible_collections.plainstack.web.plugins.module_utils.host import accesslog, certificates, measure, memory, systemd
+from ansible_collections.plainstack.web.plugins.module_utils.host import accesslog, certificates, maintenance, measure, memory, systemd
 from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health, ask_instance
 from ansible_collections.plainstack.web.plugins.module_utils.host.tail import backwards
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, read
@@ -143,6 +143,7 @@ def of_app(app: App, host: str, wanted: Mapping[str, Any] | None) -> dict[str, A
         "live": live,
         **{key: story.get(key, "") for key in TOLD},
         "unhealthy": wrong or _health(app, live, host, found),
+        "maintenance": maintenance.state(app),
         "units": found,
         "memory": sum(one["memory"] or 0 for one in found),
         "last_failure": last_failure(app),

@@ -43,7 +43,22 @@ def paths(app: App) -> list[str]:
     units = [path for place in places for path in glob.glob(place) if _is_unit(app, os.path.basename(path).removeprefix("stamp-"))]
     units += glob.glob(f"{layout.UNITS}/{app.name}@.*") if _user(app) else []  # drop-ins for all releases
     commands = [path for unit in TRANSIENT for path in glob.glob(app.hook(unit.format(app.name)))]
-    own = [app.timeouts, app.settings, app.sockets, *commands, app.cache, app.live, app.live_socket, app.before, app.releases, app.history]
+    own = [
+        app.timeouts,
+        app.maintenance,
+        app.maintenance_rules,
+        app.maintenance_map,
+        app.maintenance_page,
+        app.settings,
+        app.sockets,
+        *commands,
+        app.cache,
+        app.live,
+        app.live_socket,
+        app.before,
+        app.releases,
+        app.history,
+    ]
     used = read(CONFIGURATION) or ""  # another site may have the certificate
     elsewhere = [place.format(app.name) for place in ELSEWHERE]
     return [*units, *(path for path in elsewhere if f"{path};" not in used and f"{path}/" not in used), *own, f"{app.history}.1"]

@@ -1,0 +1,89 @@
+"""An app in maintenance: nginx answers for it, and its timers wait. It stays so over releases and reboots."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.plainstack.web.plugins.module_utils import layout
+from ansible_collections.plainstack.web.plugins.module_utils.host import systemd
+from ansible_collections.plainstack.web.plugins.module_utils.host.configuration import run
+from ansible_collections.plainstack.web.plugins.module_utils.host.lock import shared
+from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory, read, write
+
+PATIENCE = 20  # seconds to wait for another run that writes nginx's configuration
+SITES = "/etc/nginx/sites.conf"
+
+
+class MaintenanceError(Exception):
+    """It could not be switched; the message says why, and that all is as it was."""
+
+
+def state(app: App) -> dict[str, Any]:
+    """Since when (`time`), and `by` and `origin`; nothing where the app is not in maintenance."""
+    try:
+        found = json.loads(read(app.maintenance) or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _timers(app: App) -> list[str]:
+    """Those of the live release."""
+    live = app.live_id()
+    return [os.path.basename(path) for path in glob.glob(f"{layout.UNITS}/{app.name}.*@{live}.timer")] if live else []
+
+
+def _put(contents: Mapping[str, str | None]) -> None:
+    for path, content in contents.items():
+        if content is None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        else:
+            make_directory(os.path.dirname(path))
+            write(path, content, 0o644 if path.endswith(".html") else 0o640)
+
+
+def _serve(app: App, files: Mapping[str, str]) -> bool:
+    """Have nginx load the files, or none of them; whether something changed."""
+    wanted: dict[str, str | None] = {path: files.get(path) for path in (app.maintenance_page, app.maintenance_map, app.maintenance_rules)}
+    before = {path: read(path) for path in wanted}
+    if before == wanted:
+        return False
+    if files and f"{app.maintenance_rules[:-1]}[f]" not in (read(SITES) or ""):
+        raise MaintenanceError(f"{app.name}: nginx's site was set up by an older version of Plainstack. Nothing was touched.\nNext: deploy once.")
+    # What is not used yet comes first, and goes last
+    _put(wanted)
+    for command in (["/usr/sbin/nginx", "-t", "-q"], ["systemctl", "reload", "nginx.service"]):
+        code, said = run(command)
+        if code:
+            _put(before)
+            raise MaintenanceError(f"{app.name}: {' '.join(command)} says: {said}\nWhat nginx had before is back and still in use.")
+    return True
+
+
+def switch(app: App, on: bool, files: Mapping[str, str], about: Mapping[str, Any], check: bool) -> bool:
+    """Put the app into maintenance, or take it out; whether something changed.
+
+    :param files: for nginx, where visitors come in; none elsewhere.
+    :param about: what `state` is to say.
+    """
+    was = bool(state(app))
+    if check:
+        return was != on or (on and any(read(path) != content for path, content in files.items()))
+    with shared("configuration", PATIENCE):
+        changed = _serve(app, files if on else {})
+        if on and not was:
+            make_directory(os.path.dirname(app.maintenance))
+            write(app.maintenance, json.dumps(about))
+        elif was and not on:
+            os.unlink(app.maintenance)
+    if (timers := _timers(app)) and was != on:
+        works = systemd.show(app.unit(app.live_id(), "target"), "ActiveState")["ActiveState"] == "active"
+        if on or works:  # not those of an app that was stopped meanwhile
+            systemd.systemctl("stop" if on else "start", *timers, check=not on)
+    return changed or was != on

@@ -1,0 +1,185 @@
+"""An app in maintenance: what nginx is given, who still sees the app, and that it goes wrong as a whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.plainstack.web.plugins.module_utils import layout
+from ansible_collections.plainstack.web.plugins.module_utils.controller.maintenance import MaintenanceError, files, link, options, text
+from ansible_collections.plainstack.web.plugins.module_utils.host import maintenance as host
+from ansible_collections.plainstack.web.plugins.module_utils.host import systemd as systemd_module
+from ansible_collections.plainstack.web.plugins.module_utils.layout import App, write
+
+from tests.unit.fakes import OLD, LocalApp, Systemd, make_live, release
+
+APP = {"name": "my-shop", "path": "/", "domains": ["shop.test"], "error_pages": {}}
+WANTED = {"mode": "on", "message": "", "allow": [], "retry_after": 600}
+PATHS = App("my-shop")
+ABOUT = {"time": "20260101T000000Z", "by": "ann", "origin": "desk"}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "mode is '': it must be on or off. Nothing was touched."),
+        ({"mode": "\x1b[2J"}, r"mode is '\x1b[2J'"),
+        ({"mode": "on", "allow": "10.0.0.1, office"}, "'office' is no address and no network"),
+        ({"mode": "on", "retry_after": "0"}, "retry_after is '0': it must be a number of seconds from 1 to 604800."),
+        ({"mode": "on", "retry_after": "10m"}, "retry_after is '10m'"),
+        ({"mode": "on", "retry_after": "604801"}, "retry_after is '604801'"),
+    ],
+)
+def test_wrong_options(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(MaintenanceError) as error:
+        options(given)
+    assert str(error.value).startswith(said)
+
+
+def test_options() -> None:
+    given = {"mode": "on", "message": " Back at noon ", "allow": "10.1.2.3/8,2001:db8::1 ,", "retry_after": "60"}
+    assert options(given) == {"mode": "on", "message": "Back at noon", "allow": ["10.0.0.0/8", "2001:db8::1/128"], "retry_after": 60}
+
+
+def test_nothing_of_a_message_is_html() -> None:
+    page = files(APP, [], {**WANTED, "message": "</p><script>alert(1)</script>"}, "k")[PATHS.maintenance_page]
+    assert "<script" not in page
+    assert "&lt;/p&gt;&lt;script&gt;" in page
+
+
+def test_the_own_page_of_the_site() -> None:
+    """Unless there is a message."""
+    app = {**APP, "error_pages": {503: "pages/503.html"}}
+    assert "alias /var/www/plainstack/my-shop/503.html;" in files(app, [], WANTED, "k")[PATHS.maintenance_rules]
+    assert PATHS.maintenance_page not in files(app, [], WANTED, "k")
+    assert f"alias {PATHS.maintenance_page};" in files(app, [], {**WANTED, "message": "x"}, "k")[PATHS.maintenance_rules]
+
+
+@pytest.mark.parametrize(
+    ("path", "others", "patterns"),
+    [
+        ("/", ["/"], [r'"~^000 /" 1;']),
+        ("/", ["/", "/api", "/api/v2.0"], [r'"~^000 /api/v2\.0(/|\z)" 0;', r'"~^000 /api(/|\z)" 0;', r'"~^000 /" 1;']),
+        ("/api", ["/", "/api", "/api/v2", "/apis"], [r'"~^000 /api/v2(/|\z)" 0;', r'"~^000 /api(/|\z)" 1;']),
+    ],
+)
+def test_apps_that_share_a_domain(path: str, others: Sequence[str], patterns: list[str]) -> None:
+    """The first pattern that matches counts."""
+    found = files({**APP, "path": path}, others, WANTED, "k")[PATHS.maintenance_map]
+    lines = [line.strip() for line in found.splitlines()]
+    assert lines[lines.index(r'"~^000 /\.well-known/acme-challenge/" 0;') + 1 : lines.index("default 0;", 5)] == patterns
+
+
+def test_what_is_said() -> None:
+    links = {"hello": link("hello", "hello.test", "k")}
+    did = {"web1": {"apps": {"hello": True}}, "web2": {"apps": {"hello": False}}}
+    assert text("on", links, did, False) == (
+        "hello is in maintenance now: web1\nThis link opens it for one browser: https://hello.test/.plainstack/hello.open/k",
+        "",
+    )
+    assert text("off", links, did, True)[0] == "hello would be open to all now: web1"
+    assert text("off", links, {"web1": {"apps": {"hello": False}}}, False) == ("hello is open to all, as it was", "")
+    said, failed = text("on", links, {"web1": {"error": "cannot be reached: \x1b[2J"}}, False)
+    assert said == ""
+    assert failed.startswith("web1: cannot be reached: \\x1b[2J\nNext: the same command again")
+
+
+# On a host
+
+
+class Nginx:
+    """Stands in for the commands; `refuses` is the one that fails."""
+
+    def __init__(self) -> None:
+        self.refuses, self.calls = "", list[str]()
+
+    def __call__(self, command: Sequence[str]) -> tuple[int, str]:
+        self.calls.append(" ".join(command))
+        return (1, "emerg: no") if self.refuses and self.refuses in self.calls[-1] else (0, "")
+
+
+@pytest.fixture
+def nginx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nginx:
+    found = Nginx()
+    monkeypatch.setattr(host, "run", found)
+    monkeypatch.setattr(host, "SITES", str(tmp_path / "sites.conf"))
+    for name in ("maintenance", "maintenance_page", "maintenance_map", "maintenance_rules"):
+        ending = "html" if name.endswith("page") else "conf"
+        monkeypatch.setattr(App, name, f"{tmp_path}/{name}/hello.{ending}")
+    (tmp_path / "sites.conf").write_text(f"include {tmp_path}/maintenance_rules/hello.con[f];\n")
+    monkeypatch.setattr("ansible_collections.plainstack.web.plugins.module_utils.host.lock.LOCKS", str(tmp_path / "locks"))
+    os.mkdir(tmp_path / "locks")
+    return found
+
+
+@pytest.fixture
+def given(app: LocalApp, nginx: Nginx) -> dict[str, str]:
+    return {app.maintenance_map: "map", app.maintenance_rules: "rules", app.maintenance_page: "page"}
+
+
+@pytest.fixture
+def timers(app: LocalApp, systemd: Systemd, monkeypatch: pytest.MonkeyPatch) -> Systemd:
+    monkeypatch.setattr(systemd_module, "systemctl", systemd)
+    release(app, OLD, sequence=1)
+    make_live(app, systemd, OLD)
+    systemd.states |= {app.unit(OLD, "target"): "active", f"hello.tick@{OLD}.timer": "active"}
+    for name in (f"hello.tick@{OLD}.timer", f"hello.tick@{OLD}.service", "hello.tick@20200101T000000Z-00000000.timer"):
+        write(f"{layout.UNITS}/{name}", "")
+    return systemd
+
+
+def test_on_and_off(app: LocalApp, nginx: Nginx, given: dict[str, str], timers: Systemd) -> None:
+    assert host.switch(app, True, given, ABOUT, check=True) is True
+    assert host.state(app) == {}
+    assert host.switch(app, True, given, ABOUT, check=False) is True
+    assert {path: Path(path).read_text() for path in given} == given
+    assert [os.stat(path).st_mode & 0o777 for path in given] == [0o640, 0o640, 0o644]
+    assert (host.state(app), timers.calls) == (ABOUT, [f"stop hello.tick@{OLD}.timer"])
+    assert host.switch(app, True, given, {**ABOUT, "by": "bob"}, check=False) is False
+    assert host.switch(app, True, {**given, app.maintenance_page: "later"}, {**ABOUT, "by": "bob"}, check=False) is True
+    assert host.state(app) == ABOUT, "since then"
+    assert host.switch(app, False, {}, ABOUT, check=False) is True
+    assert [path for path in (*given, app.maintenance) if os.path.exists(path)] == []
+    assert timers.calls == [f"stop hello.tick@{OLD}.timer", f"start hello.tick@{OLD}.timer"]
+    assert host.switch(app, False, {}, ABOUT, check=False) is False
+    assert nginx.calls == ["/usr/sbin/nginx -t -q", "systemctl reload nginx.service"] * 3
+
+
+@pytest.mark.parametrize("refuses", ["nginx -t", "reload"])
+def test_what_nginx_refuses_changes_nothing(app: LocalApp, nginx: Nginx, given: dict[str, str], timers: Systemd, refuses: str) -> None:
+    nginx.refuses = refuses
+    with pytest.raises(host.MaintenanceError, match=r"emerg: no\nWhat nginx had before is back and still in use\."):
+        host.switch(app, True, given, ABOUT, check=False)
+    assert [path for path in (*given, app.maintenance) if os.path.exists(path)] == []
+    assert timers.calls == []
+
+
+def test_timers_of_an_app_that_was_stopped_stay_so(app: LocalApp, nginx: Nginx, timers: Systemd) -> None:
+    host.switch(app, True, {}, ABOUT, check=False)
+    del timers.states[app.unit(OLD, "target")]
+    host.switch(app, False, {}, ABOUT, check=False)
+    assert timers.calls == [f"stop hello.tick@{OLD}.timer"]
+
+
+def test_a_site_that_does_not_know_of_it(app: LocalApp, nginx: Nginx, given: dict[str, str], timers: Systemd) -> None:
+    Path(host.SITES).write_text("server {}\n")
+    with pytest.raises(host.MaintenanceError, match="Next: deploy once"):
+        host.switch(app, True, given, ABOUT, check=False)
+    assert (nginx.calls, host.state(app)) == ([], {})
+
+
+def test_where_there_is_no_nginx(app: LocalApp, nginx: Nginx, timers: Systemd) -> None:
+    """A worker server: its timers wait."""
+    assert host.switch(app, True, {}, ABOUT, check=False) is True
+    assert (nginx.calls, timers.calls) == ([], [f"stop hello.tick@{OLD}.timer"])
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", json.dumps("x")])
+def test_a_note_that_says_nothing(app: LocalApp, nginx: Nginx, content: str) -> None:
+    os.makedirs(os.path.dirname(app.maintenance))
+    write(app.maintenance, content)
+    assert host.state(app) == {}
