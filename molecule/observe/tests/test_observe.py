@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,14 @@ def test_requests_are_counted(site: Site) -> None:
     assert met["p50"] < 0.2
     assert 0.4 <= met["p99"] < 2
     assert after[SECOND.name]["apps"][0]["requests"] == before[SECOND.name]["apps"][0]["requests"]
+
+
+def test_requests_that_are_not_over_are_counted(site: Site) -> None:
+    slow = threading.Thread(target=get, args=(FIRST, "/slow?seconds=9"))
+    slow.start()
+    busy = [status(site)["servers"][name]["apps"][0]["busy"] for name in NAMES]
+    slow.join()
+    assert busy == [1, 0]
 
 
 def test_the_data_of_status(site: Site) -> None:

@@ -141,6 +141,7 @@ def _app_row(server: str, app: Mapping[str, Any], now: float) -> tuple[str, ...]
         app["deployed_by"] or "-",
         health,
         f"{active}/{len(beside)}" if beside else "-",
+        str(app["busy"]),
         size(app["memory"]) if app["memory"] else "-",
         count,
         share,
@@ -160,7 +161,7 @@ def _server_row(server: str, one: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-APPS = ("server", "app", "release", "commit", "live for", "by", "health", "beside", "memory", "requests", "5xx", "p50", "p99")
+APPS = ("server", "app", "release", "commit", "live for", "by", "health", "beside", "busy", "memory", "requests", "5xx", "p50", "p99")
 SERVERS = ("server", "system", "memory available", "disk free", "certificate", "reboot")
 
 

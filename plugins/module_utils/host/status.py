@@ -17,6 +17,7 @@ from typing import Any
 
 from ansible_collections.plainstack.web.plugins.module_utils import layout
 from ansible_collections.plainstack.web.plugins.module_utils.host import accesslog, certificates, maintenance, measure, memory, systemd
+from ansible_collections.plainstack.web.plugins.module_utils.host.drain import connections
 from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health, ask_instance
 from ansible_collections.plainstack.web.plugins.module_utils.host.tail import backwards
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, read
@@ -142,6 +143,7 @@ def of_app(app: App, host: str, wanted: Mapping[str, Any] | None) -> dict[str, A
         "name": app.name,
         "live": live,
         **{key: story.get(key, "") for key in TOLD},
+        "busy": connections(app.socket(live)) if live else 0,  # before it is probed
         "unhealthy": wrong or _health(app, live, host, found),
         "maintenance": maintenance.state(app),
         "units": found,
