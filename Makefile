@@ -13,9 +13,10 @@ help: ## Print this list
 
 venv: .venv/.stamp ## Make .venv with Ansible and the tools; all that deploying needs
 
-.venv/.stamp: requirements/dev.txt
+.venv/.stamp: requirements/dev.txt cli/pyproject.toml
 	@python=$$(tools/find-python) && echo "Making .venv with $$python (about a minute)" && $$python -m venv --clear .venv
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
+	@.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --editable cli
 	@touch $@
 
 setup: ## Install what the lab needs: system packages (apt) and .venv
