@@ -18,7 +18,7 @@ from ansible_collections.plainstack.web.plugins.plugin_utils.definition import U
 from ansible_collections.plainstack.web.plugins.plugin_utils.sources import archive, fetch
 
 OF_ONE_APP = ("rollback", "run")
-READS = ("status", "releases", "logs")  # change nothing, and need no confirmation
+READS = ("doctor", "status", "releases", "logs")  # change nothing, and need no confirmation
 # Tags of Molecule's own, which it skips in every run
 OF_MOLECULE = {"molecule-notest", "notest", "molecule-idempotence-notest"}
 PARTS = """The steps of a deploy build on each other, and none of them is done alone: there are no tags; nothing was touched.

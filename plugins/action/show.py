@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.plainstack.web.plugins.module_utils.controller import command, logs, maintenance, releases, status
-from ansible_collections.plainstack.web.plugins.plugin_utils import run
+from ansible_collections.plainstack.web.plugins.module_utils.controller import command, doctor, logs, maintenance, releases, status
+from ansible_collections.plainstack.web.plugins.plugin_utils import outside, run
 from ansible_collections.plainstack.web.plugins.plugin_utils.daily import ALONE, seen
 
 FORMATS = ("text", "json")
@@ -39,6 +41,8 @@ class ActionModule(ActionBase):
             shown = releases.text(plan["apps"], found)
         elif what == "logs":
             shown = logs.text(found, logs.options(self._task.args)["lines"])
+        elif what == "doctor":
+            shown, failed = self._doctor(found, format_)
         elif what == "maintenance":
             links = {name: maintenance.link(name, domain, plan["key"]) for name, domain in plan["domains"].items()}
             shown, failed = maintenance.text(str(self._task.args["mode"]), links, found, self._task.check_mode)
@@ -48,3 +52,19 @@ class ActionModule(ActionBase):
             Display().display(shown)
         result.update(changed=False, shown=shown)
         return {**result, "failed": True, "msg": failed} if failed else result
+
+    def _doctor(self, seen: Mapping[str, Mapping[str, Any]], format_: str) -> tuple[str, str]:
+        """What was found, and what the command fails with; empty where nothing is an error."""
+        findings, notes = doctor.of_servers(seen), list[str]()
+        if boolean(self._task.args.get("outside", True)):
+            sites: dict[str, dict[str, Any]] = {}
+            for one in seen.values():
+                own = {*outside.resolve(one["address"]), *one.get("addresses", [])}
+                serves = one.get("status", {}).get("nginx") == "active"
+                for name, default_issuer in one["names"].items():
+                    site = sites.setdefault(name, {"domain": name, "own": set(), "proxied": False, "serves": True, "default_issuer": default_issuer})
+                    site.update(own=site["own"] | own, proxied=site["proxied"] or one["proxied"], serves=site["serves"] and serves)
+            more, notes = outside.look([{**site, "own": sorted(site["own"])} for site in sites.values()])
+            findings += more
+        shown = doctor.text(findings, notes) if format_ == "text" else doctor.as_json(findings, notes)
+        return shown, "There is an error, see above." if any(one["level"] == doctor.ERROR for one in findings) else ""

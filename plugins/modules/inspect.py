@@ -218,35 +218,25 @@ import contextlib
 import glob
 import json
 import os
-import shutil
-import sys
 import time
-from ssl import OPENSSL_VERSION_INFO
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.plainstack.web.plugins.module_utils.environment import decode
-from ansible_collections.plainstack.web.plugins.module_utils.host import configuration, interpreter, memory, processes, renewal, rules, webserver
-from ansible_collections.plainstack.web.plugins.module_utils.host.acme import foreign_certbot, renews
+from ansible_collections.plainstack.web.plugins.module_utils.host import configuration, interpreter, processes, renewal, rules, webserver
+from ansible_collections.plainstack.web.plugins.module_utils.host.acme import renews
 from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health, ask_nginx
 from ansible_collections.plainstack.web.plugins.module_utils.host.inspect import going_back, inspect, obstacles
 from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Holder, LockError, acquire, release, step
-from ansible_collections.plainstack.web.plugins.module_utils.host.measure import listeners, pretty_name, version
+from ansible_collections.plainstack.web.plugins.module_utils.host.measure import measure
 from ansible_collections.plainstack.web.plugins.module_utils.host.places import SITES, taken
-from ansible_collections.plainstack.web.plugins.module_utils.host.preflight import Host, Needs, problems
+from ansible_collections.plainstack.web.plugins.module_utils.host.preflight import Needs, problems
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, apps, read
 from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
 UV = "/opt/plainstack/uv/bin/uv"
 PYTHONS = "/opt/plainstack/python"
 PATIENCE = 10  # seconds until a site must have answered
-
-
-def foreign_sites() -> tuple[str, ...]:
-    """Sites of an nginx that Plainstack has not configured; it would replace their nginx.conf."""
-    if os.path.exists("/var/lib/plainstack/configuration/nginx") or not os.path.isdir("/etc/nginx/sites-enabled"):
-        return ()
-    return tuple(sorted(set(os.listdir("/etc/nginx/sites-enabled")) - {"default"}))
 
 
 def moves(given: dict[str, Any], names: list[str]) -> list[str]:
@@ -270,27 +260,6 @@ def take_locks(module: AnsibleModule, names: list[str]) -> None:
         for name in taken_locks:
             release(App(name), run.token)
         module.fail_json(msg=f"{error}.", locked=True)
-
-
-def measure(module: AnsibleModule) -> Host:
-    """The host itself."""
-    given = module.params
-    disk = os.statvfs("/srv" if os.path.isdir("/srv") else "/")
-    return Host(
-        pretty_name=pretty_name(),
-        apt=shutil.which("apt-get") is not None,
-        systemd=version("systemctl", "--version") if os.path.isdir("/run/systemd/system") else (),
-        python=tuple(sys.version_info[:2]),
-        openssl=OPENSSL_VERSION_INFO[:2],
-        nginx=version("/usr/sbin/nginx", "-v"),
-        memory_mb=memory.total() // 2**20,
-        disk_mb=disk.f_bavail * disk.f_frsize // 2**20,
-        inodes=disk.f_favail if disk.f_files else given["inodes"],  # some file systems do not count inodes
-        clock_skew=time.time() - given["now"] if given["now"] else 0.0,
-        listeners=listeners((80, 443)) if given["serves"] else {},
-        foreign_sites=foreign_sites() if given["serves"] else (),
-        foreign_certbot=foreign_certbot() if given["acme"] else "",
-    )
 
 
 def answers(sites: list[dict[str, str]]) -> dict[str, bool]:
@@ -348,7 +317,7 @@ def main() -> None:
     given = module.params
     looked_at = json.loads(decode(given["apps"]) or "[]")
     names = [app["name"] for app in looked_at]
-    host = measure(module)
+    host = measure(given["now"] or 0.0, given["inodes"], given["serves"], given["acme"])
     found: list[str] = []
     if given["purpose"] in ("deploy", "restart", "scale"):
         found = problems(host, Needs(given["memory_mb"], given["disk_mb"], given["inodes"], given["clock_skew"])) + moves(given, names)

@@ -8,16 +8,17 @@ module: show
 short_description: Print what a daily command has seen on all servers
 version_added: "0.1.0"
 description:
-  - Prints it once, as text that no terminal acts on. Fails where an option of the command was wrong, and where a command of M(plainstack.web.run) failed.
+  - Prints it once, as text that no terminal acts on. Fails where an option of the command was wrong, where a command of
+    M(plainstack.web.run) or M(plainstack.web.maintenance) failed, and where M(plainstack.web.doctor) has found an error.
 author: Plainstack contributors (!UNKNOWN)
 options:
   what:
     description: What was seen.
     type: str
-    choices: [status, releases, logs, run, maintenance]
+    choices: [status, releases, logs, run, maintenance, doctor]
     required: true
   format:
-    description: Of the status, C(text), or C(json) for one line that begins with C({); docs/reference.md describes it.
+    description: Of the status and of C(doctor), C(text), or C(json) for one line that begins with C({); docs/reference.md describes it.
     type: str
     choices: [text, json]
     default: text
@@ -25,6 +26,10 @@ options:
     description: What maintenance was switched to, C(on) or C(off).
     type: str
     default: ""
+  outside:
+    description: Whether C(doctor) asks DNS and connects to the sites from the controller, too.
+    type: bool
+    default: true
   lines:
     description: How many lines of logs are shown at most.
     type: str

@@ -108,6 +108,42 @@ def test_status_without_the_source(site: Site) -> None:
         site.source.with_name("away").rename(site.source)
 
 
+def test_doctor_of_a_healthy_fleet(site: Site) -> None:
+    """One round trip to each; from outside nobody finds the site, as its name is in no DNS."""
+    done = daily(site, "doctor", "-e", "outside=false", "-vvv")
+    assert (done.code, done.changed, done.output.count("SSH: EXEC")) == (0, 0, len(NAMES)), done.output
+    assert "\nNothing was found.\n" in done.output
+    check_message(daily(site, "doctor"), "error  hello.test: it has no address in DNS", "Next: add an A record for ")
+
+
+def test_what_doctor_finds(site: Site) -> None:
+    """Each caused for real."""
+    holds = "import fcntl, time; fcntl.lockf(open('/var/lib/dpkg/lock-frontend', 'w'), fcntl.LOCK_EX); time.sleep(600)"
+    FIRST.do(f'systemd-run --unit=holder python3 -c "{holds}"; systemd-run --unit=ends /bin/false; touch /run/reboot-required')
+    SECOND.do("systemctl stop nginx; systemd-run --unit=web python3 -m http.server 80")
+    FIRST.until("it has failed", "systemctl is-failed ends.service")
+    SECOND.until("it listens", "curl --silent http://127.0.0.1/ --output /dev/null")
+    done = daily(site, "doctor", "-e", "outside=false", "-e", "preflight_disk_mb=100000000", "-e", "format=json")
+    assert done.code != 0
+    [line] = [line for line in done.output.splitlines() if line.startswith("{")]
+    found = [(one["level"], one["where"], one["what"]) for one in json.loads(line)["findings"]]
+    text = daily(site, "doctor", "-e", "outside=false").output
+    FIRST.do("systemctl stop holder; systemctl reset-failed ends.service; rm /run/reboot-required")
+    SECOND.do("systemctl stop web; systemctl start nginx")
+    for level, server, begins in (
+        ("warning", FIRST, "apt is in use by python3 (process "),
+        ("warning", FIRST, "the unit ends.service has failed"),
+        ("warning", FIRST, "the system waits for a reboot"),
+        ("error", SECOND, "port 80 is taken by python3, and nginx needs it."),
+        ("error", SECOND, "nginx does not run: its unit is inactive"),
+    ):
+        assert any((level, server.name) == one[:2] and one[2].startswith(begins) for one in found), (begins, found)
+    assert sum("MiB of disk are free for /srv; 100000000 MiB are needed" in what for _level, _where, what in found) == len(NAMES)
+    assert f"error  {SECOND.name}: port 80 is taken by python3" in text
+    assert "Next: systemctl status ends.service" in text
+    assert "\nNothing was found.\n" in daily(site, "doctor", "-e", "outside=false").output
+
+
 def test_requests_are_counted(site: Site) -> None:
     site.edit("hello/views.py", "@pages.app_errorhandler", BOOM)
     assert site.deploy().code == 0
@@ -325,7 +361,7 @@ def test_stopped_until_it_is_started(site: Site) -> None:
 
 def test_maintenance(site: Site) -> None:
     """On all servers at once, over a deploy and a reboot; health checks, who is allowed and who has the link see the site."""
-    done = daily(site, "maintenance", "-e", "mode=on", "-e", json.dumps({"message": "Back at <noon>", "allow": "203.0.113.0/24"}))
+    done = daily(site, "maintenance", "-v", "-e", "mode=on", "-e", json.dumps({"message": "Back at <noon>", "allow": "203.0.113.0/24"}))
     assert (done.code, done.changed) == (0, 2), done.output
     key = re.findall(r"(?m)^This link opens it for one browser: https://hello\.test/\.plainstack/hello\.open/(\S+)$", done.output)[0]
     timer = f"systemctl is-active hello.cleanup@{FIRST.live()}.timer"
@@ -355,11 +391,11 @@ def test_maintenance(site: Site) -> None:
     assert get(FIRST, "/") == 503
     timer = f"systemctl is-active hello.cleanup@{FIRST.live()}.timer"
     assert FIRST.run(timer).stdout.strip() == "inactive"
-    ended = daily(site, "maintenance", "-e", "mode=off")
+    ended = daily(site, "maintenance", "-v", "-e", "mode=off")
     assert (ended.code, ended.changed) == (0, 2)
     assert {get(server, "/") for server in (FIRST, SECOND)} == {200}
     assert FIRST.run(timer).stdout.strip() == "active"
-    assert daily(site, "maintenance", "-e", "mode=off").changed == 0
+    assert daily(site, "maintenance", "-v", "-e", "mode=off").changed == 0
     assert FIRST.do("ls /etc/nginx/live /var/lib/plainstack/maintenance") == "/etc/nginx/live:\nhello.conf\n\n/var/lib/plainstack/maintenance:"
     check_message(daily(site, "maintenance"), "mode is '': it must be on or off. Nothing was touched.")
     check_message(daily(site, "maintenance", "-e", "mode=on", "-e", "allow=office"), "'office' is no address and no network")

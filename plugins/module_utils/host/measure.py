@@ -5,9 +5,15 @@ from __future__ import annotations
 import glob
 import os
 import re
+import shutil
 import subprocess
+import sys
+import time
+from ssl import OPENSSL_VERSION_INFO
 
-from ansible_collections.plainstack.web.plugins.module_utils.host.preflight import WEB_SERVER
+from ansible_collections.plainstack.web.plugins.module_utils.host import memory
+from ansible_collections.plainstack.web.plugins.module_utils.host.acme import foreign_certbot
+from ansible_collections.plainstack.web.plugins.module_utils.host.preflight import WEB_SERVER, Host
 
 LISTENING = "0A"  # the state in /proc/net/tcp
 
@@ -62,3 +68,36 @@ def listeners(ports: tuple[int, ...], proc: str = "/proc", unit: str = "/etc/sys
             names = {WEB_SERVER}
         found[port] = WEB_SERVER if WEB_SERVER in names else min(names - {"systemd"} or names or {"another program"})
     return found
+
+
+def foreign_sites() -> tuple[str, ...]:
+    """Sites of an nginx that Plainstack has not configured; it would replace their nginx.conf."""
+    if os.path.exists("/var/lib/plainstack/configuration/nginx") or not os.path.isdir("/etc/nginx/sites-enabled"):
+        return ()
+    return tuple(sorted(set(os.listdir("/etc/nginx/sites-enabled")) - {"default"}))
+
+
+def measure(now: float, inodes: int, serves: bool, acme: bool) -> Host:
+    """The host itself.
+
+    :param now: the controller's clock; 0 where it is not known.
+    :param inodes: how many there are said to be where the file system does not count them.
+    :param serves: whether the host has nginx, or will.
+    :param acme: whether certbot is needed.
+    """
+    disk = os.statvfs("/srv" if os.path.isdir("/srv") else "/")
+    return Host(
+        pretty_name=pretty_name(),
+        apt=shutil.which("apt-get") is not None,
+        systemd=version("systemctl", "--version") if os.path.isdir("/run/systemd/system") else (),
+        python=tuple(sys.version_info[:2]),
+        openssl=OPENSSL_VERSION_INFO[:2],
+        nginx=version("/usr/sbin/nginx", "-v"),
+        memory_mb=memory.total() // 2**20,
+        disk_mb=disk.f_bavail * disk.f_frsize // 2**20,
+        inodes=disk.f_favail if disk.f_files else inodes,
+        clock_skew=time.time() - now if now else 0.0,
+        listeners=listeners((80, 443)) if serves else {},
+        foreign_sites=foreign_sites() if serves else (),
+        foreign_certbot=foreign_certbot() if acme else "",
+    )

@@ -1,0 +1,117 @@
+"""What is wrong with a host, or soon will be, looked at without changing anything; each check is a function of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ansible_collections.plainstack.web.plugins.module_utils.host import packages
+from ansible_collections.plainstack.web.plugins.module_utils.host.preflight import Host, Needs, problems
+from ansible_collections.plainstack.web.plugins.module_utils.host.webserver import output
+from ansible_collections.plainstack.web.plugins.module_utils.text import plain
+
+ERROR, WARNING = "error", "warning"
+REACHED_WITHIN = 6  # seconds
+SHOWN = 20  # findings of one kind
+NEEDRESTART = "/etc/needrestart/conf.d/plainstack.conf"
+FILES = ("/etc/needrestart/needrestart.conf",)
+OPEN = re.compile(r"^(?:80|443|80,443)(?:/tcp)?\s|^(?:Nginx|WWW|Apache)\b", re.MULTILINE)
+
+Finding = dict[str, str]
+
+
+def finding(level: str, what: str, then: str = "") -> Finding:
+    """What is wrong or will be, and what to do; both in one line of text that no terminal acts on."""
+    return {"level": level, "what": plain(" ".join(what.split())), "next": plain(then)}
+
+
+def needs(host: Host, least: Needs) -> Iterator[Finding]:
+    """What a deploy would refuse: system, memory, disk, inodes, clock, ports, sites and a certbot of others."""
+    for line in problems(host, least):
+        yield finding(ERROR, line)
+
+
+def clock() -> Iterator[Finding]:
+    """Whether something keeps it right. A container has the clock of its host."""
+    if output("systemd-detect-virt", "--container").strip() not in ("none", ""):
+        return
+    if "NTP=no" in output("timedatectl", "show", "--property=NTP").split():
+        yield finding(WARNING, "nothing keeps the clock right", "sudo apt-get install systemd-timesyncd, or: sudo timedatectl set-ntp true")
+
+
+def apt() -> Iterator[Finding]:
+    """Whether it could install something now. Whether its sources answer only `apt-get update` would tell, which changes files."""
+    if holder := packages.holder():
+        yield finding(WARNING, f"apt is in use by {holder}", "a deploy waits for it (apt_lock_timeout); where it never ends, look at that process")
+    if said := output("dpkg", "--audit").strip():
+        yield finding(ERROR, f"an installation was interrupted; dpkg says: {said[:300]}", "sudo dpkg --configure -a")
+    elif "E:" in (said := output("apt-get", "check", "-qq", "-o", "Debug::NoLocking=true")):
+        yield finding(ERROR, f"packages are broken; apt says: {said[:300]}", "sudo apt-get --fix-broken install")
+
+
+def failed_units() -> Iterator[Finding]:
+    """Those that systemd has given up on, whose ever they are."""
+    names = [line.split()[0] for line in output("systemctl", "list-units", "--failed", "--plain", "--no-legend").splitlines() if line.strip()]
+    for name in names[:SHOWN]:
+        yield finding(WARNING, f"the unit {name} has failed", f"systemctl status {name}; once that is well: sudo systemctl reset-failed {name}")
+
+
+def ufw() -> Iterator[Finding]:
+    """Whether it lets visitors in."""
+    said = output("ufw", "status") if os.path.exists("/usr/sbin/ufw") else ""
+    if "Status: active" in said:
+        allowed = [line for line in said.splitlines() if " ALLOW" in line and OPEN.search(line)]
+        if not allowed:
+            yield finding(ERROR, "ufw is on and lets nobody reach the ports 80 and 443", "sudo ufw allow 80,443/tcp")
+
+
+def needrestart() -> Iterator[Finding]:
+    """Whether it would restart apps and nginx by itself. A deploy sees to it."""
+    if os.path.exists("/usr/sbin/needrestart") and not os.path.exists(NEEDRESTART):
+        yield finding(WARNING, "needrestart may restart nginx and apps after any use of apt", "deploy once, which excepts them")
+
+
+def reached(urls: Mapping[str, str], environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Whether the host reaches what it needs; any answer counts.
+
+    :param urls: of each URL what it is for.
+    :param environment: with the proxy, as builds have it.
+    """
+    proxies = {scheme: value for scheme in ("http", "https") for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY") if (value := environment.get(name))}
+
+    def ask(url: str) -> str:
+        try:
+            opener = urllib.request.build_opener(*([urllib.request.ProxyHandler(proxies)] if proxies else []))
+            with opener.open(urllib.request.Request(url, method="HEAD"), timeout=REACHED_WITHIN):
+                return ""
+        except urllib.error.HTTPError:
+            return ""
+        except (OSError, ValueError) as error:
+            return str(getattr(error, "reason", error)) or type(error).__name__
+
+    with ThreadPoolExecutor(4) as pool:
+        for url, why in zip(urls, pool.map(ask, urls), strict=True):
+            if why and "CERTIFICATE_VERIFY_FAILED" not in why:  # it answered; what pip and certbot trust is set elsewhere
+                place = re.sub(r"//[^/@]*@", "//", url)
+                yield finding(ERROR, f"{place} cannot be reached, which {urls[url]}: {why}", f"curl -I {place} on the server")
+
+
+def look(host: Host, least: Needs, urls: Mapping[str, str], environment: Mapping[str, str]) -> list[Finding]:
+    """All of it."""
+    checks: Sequence[Iterator[Finding]] = (needs(host, least), clock(), apt(), failed_units(), ufw(), needrestart(), reached(urls, environment))
+    return [one for check in checks for one in check]
+
+
+def addresses() -> list[str]:
+    """Those by which others may reach the host."""
+    return output("hostname", "-I").split()
+
+
+def summary(found: Sequence[Finding]) -> dict[str, Any]:
+    """What the module returns."""
+    return {"findings": list(found), "addresses": addresses()}

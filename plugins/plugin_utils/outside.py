@@ -1,0 +1,99 @@
+"""What visitors of a site would meet, seen from the controller."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ansible_collections.plainstack.web.plugins.module_utils.controller.doctor import Finding, of_caa, of_certificate, of_names, of_port
+
+REACHED_WITHIN = 5  # seconds
+NO_CAA = "CAA records were not asked for: the Python package dnspython is not installed beside Ansible."
+
+
+def resolve(name: str) -> set[str]:
+    """The addresses of a name; none where it has none."""
+    with contextlib.suppress(OSError, UnicodeError):
+        return {str(found[4][0]) for found in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)}
+    return set()
+
+
+def connect(address: str, port: int) -> str:
+    """Why a connection cannot be made; empty where it can."""
+    try:
+        socket.create_connection((address, port), REACHED_WITHIN).close()
+    except ConnectionRefusedError:
+        return "refused"
+    except TimeoutError:
+        return f"no answer within {REACHED_WITHIN} s"
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def verify(address: str, domain: str) -> str:
+    """Why a browser would not trust the certificate of a domain; empty where it would, or nothing answers."""
+    try:
+        with (
+            socket.create_connection((address, 443), REACHED_WITHIN) as connection,
+            ssl.create_default_context().wrap_socket(connection, server_hostname=domain),
+        ):
+            return ""
+    except ssl.SSLCertVerificationError as error:
+        return error.verify_message
+    except OSError:
+        return ""
+
+
+def caa(domain: str) -> set[str] | None:
+    """Who may issue certificates for a domain by the CAA records of it or of what it belongs to (RFC 8659); None where there are none.
+
+    :raises ImportError: without dnspython.
+    """
+    import dns.exception
+    import dns.resolver
+
+    labels = domain.split(".")
+    for place in range(len(labels) - 1):
+        try:
+            answer = dns.resolver.resolve(".".join(labels[place:]), "CAA", lifetime=REACHED_WITHIN)
+        except (dns.resolver.NoAnswer, dns.resolver.NXDOMAIN):
+            continue
+        except dns.exception.DNSException:
+            return None
+        return {record.value.decode("ascii", "replace").split(";")[0].strip() for record in answer if record.tag == b"issue"}
+    return None
+
+
+def _of_domain(domain: str, own: Collection[str], proxied: bool, serves: bool, default_issuer: bool) -> tuple[list[Finding], bool]:
+    """What is wrong with it, and whether its CAA records could be asked for."""
+    addresses = resolve(domain)
+    found = of_names(domain, sorted(addresses), own, proxied)
+    for address in sorted(addresses):
+        for port in (80, 443):
+            found += of_port(domain, address, port, connect(address, port), serves)
+    if addresses:
+        found += of_certificate(domain, verify(min(addresses), domain), serves)
+    asked = True
+    if default_issuer and addresses:
+        try:
+            found += of_caa(domain, caa(domain))
+        except ImportError:
+            asked = False
+    return found, asked
+
+
+def look(sites: Sequence[Mapping[str, Any]]) -> tuple[list[Finding], list[str]]:
+    """What is wrong with sites, and what could not be looked at.
+
+    :param sites: each with its `domain`, the `own` addresses of its servers, whether it is `proxied`, whether nginx `serves` it already, and whether
+        Let's Encrypt, the `default_issuer`, is to issue its certificate.
+    """
+    ask: Callable[[Mapping[str, Any]], tuple[list[Finding], bool]] = lambda site: _of_domain(**site)  # noqa: E731
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(ask, sites))
+    return [one for findings, _asked in found for one in findings], [] if all(asked for _findings, asked in found) else [NO_CAA]
