@@ -35,7 +35,7 @@ HOSTS = yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))
 NAME = "hello.fleet.test"
 BALANCERS, SERVERS = ("lb1", "lb2"), ("app1", "app2", "app3")
 KINDS = (Kind("GET", True, 0.02), Kind("POST", True, 0.02), Kind("GET", False, 0.06), Kind("POST", False, 0.06))
-PARTS = 21
+PARTS = 23
 SKEW = 1.5  # seconds from the first switch of a rollout to its last
 
 
@@ -238,6 +238,35 @@ def test_the_same_again_changes_nothing(fleet: Fleet) -> None:
     run = fleet.site.deploy()
     assert run.code == 0
     assert re.findall(r"changed=(\d+)", run.output) == ["0"], run.output[-2000:]
+
+
+def test_restart(fleet: Fleet) -> None:
+    """The same code beside itself, everywhere; no migration is run."""
+    [before] = fleet.live()
+    migrated = [VMS[name].do("cat /srv/hello/shared/migrated || :") for name in SERVERS]
+    with fleet.part("restart"):
+        run = fleet.site.start("plainstack.web.restart").wait()
+    fleet.rolled_out(run)
+    [after] = fleet.live()
+    assert (after != before, after[-8:]) == (True, before[-8:])
+    assert [VMS[name].do("cat /srv/hello/shared/migrated || :") for name in SERVERS] == migrated
+    assert fleet.skew(run) <= SKEW
+
+
+def test_maintenance(fleet: Fleet) -> None:
+    """The balancers answer; who is allowed notices nothing."""
+
+    def seen() -> list[str]:
+        asks = "curl --silent --insecure --output /dev/null --write-out '%{{http_code}}' --resolve {0}:443:{1} https://{0}/"
+        return [VMS["app1"].do(asks.format(NAME, HOSTS["lab"]["hosts"][name]["private_address"])) for name in BALANCERS]
+
+    assert seen() == ["200", "200"]
+    with fleet.part("maintenance, whose visitors are allowed"):
+        on = fleet.site.start("plainstack.web.maintenance", "-e", "mode=on", "-e", "allow=10.213.0.1").wait()
+        during = seen()
+        off = fleet.site.start("plainstack.web.maintenance", "-e", "mode=off").wait()
+    assert (on.code, off.code, during, seen()) == (0, 0, ["503", "503"], ["200", "200"])
+    assert f"hello is in maintenance now: {', '.join([*BALANCERS, *SERVERS])}" in on.output
 
 
 def test_rollback(fleet: Fleet) -> None:
