@@ -48,7 +48,7 @@ options:
   purpose:
     description: What the run is for. Only a deploy is refused for want of disk, memory or the right time. Set by the action plugin.
     type: str
-    choices: [deploy, scale, rollback, upgrade, teardown]
+    choices: [deploy, scale, rollback, upgrade, teardown, restart, start, stop]
     default: deploy
   places:
     description: The app that is to have each place, C(<domain>) or C(<domain>/<path>). One that an app has live goes to no other that never was, since

@@ -19,7 +19,7 @@ options:
     type: str
     choices: ["on", "off"]
     required: true
-  message:
+  text:
     description: What the page says; the site's own page for 503, or a standard one, when empty.
     type: str
     default: ""
@@ -45,7 +45,7 @@ EXAMPLES = r"""
 - name: Put the apps into maintenance
   plainstack.web.maintenance:
     mode: "on"
-    message: We move to a larger database. Back at noon.
+    text: We move to a larger database. Back at noon.
 """
 
 RETURN = r"""
@@ -69,7 +69,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "mode": {"type": "str", "choices": ["on", "off"], "required": True},
-            "message": {"type": "str", "default": ""},
+            "text": {"type": "str", "default": ""},
             "allow": {"type": "str", "default": ""},
             "retry_after": {"type": "str", "default": "600"},
             "orders": {"type": "str", "default": "", "no_log": True},

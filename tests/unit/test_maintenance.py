@@ -41,7 +41,7 @@ def test_wrong_options(given: dict[str, Any], said: str) -> None:
 
 
 def test_options() -> None:
-    given = {"mode": "on", "message": " Back at noon ", "allow": "10.1.2.3/8,2001:db8::1 ,", "retry_after": "60"}
+    given = {"mode": "on", "text": " Back at noon ", "allow": "10.1.2.3/8,2001:db8::1 ,", "retry_after": "60"}
     assert options(given) == {"mode": "on", "message": "Back at noon", "allow": ["10.0.0.0/8", "2001:db8::1/128"], "retry_after": 60}
 
 

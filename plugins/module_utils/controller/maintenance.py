@@ -81,10 +81,10 @@ class MaintenanceError(ValueError):
 def options(given: Mapping[str, Any]) -> dict[str, Any]:
     """The options of the command, checked.
 
-    :param given: `mode`, `message`, `allow` (networks, with commas between) and `retry_after` as text; empty where they were not given.
+    :param given: `mode`, `text`, `allow` (networks, with commas between) and `retry_after` as text; empty where they were not given.
     :raises MaintenanceError: with what is wrong, where it is set, and what to do.
     """
-    mode, message = str(given.get("mode") or ""), str(given.get("message") or "").strip()
+    mode, message = str(given.get("mode") or ""), str(given.get("text") or "").strip()
     if mode not in MODES:
         raise MaintenanceError(f"mode is '{plain(mode)}': it must be on or off. Nothing was touched.\nNext: the same command with -e mode=on or -e mode=off")
     networks = []
