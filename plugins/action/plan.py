@@ -18,6 +18,7 @@ from ansible_collections.plainstack.web.plugins.plugin_utils.definition import U
 from ansible_collections.plainstack.web.plugins.plugin_utils.sources import archive, fetch
 
 OF_ONE_APP = ("rollback", "run")
+OF_A_PROCESS = ("restart", "start", "stop")
 READS = ("doctor", "status", "releases", "logs")  # change nothing, and need no confirmation
 # Tags of Molecule's own, which it skips in every run
 OF_MOLECULE = {"molecule-notest", "notest", "molecule-idempotence-notest"}
@@ -189,6 +190,8 @@ class ActionModule(ActionBase):
         web = self._web(apps, web_servers, variables["groups"])
         on = {app["name"]: web[app["name"]] + self._workers(app, workers, variables["groups"]) for app in apps}
         process = str(given.get("process", ""))
+        if process and event not in OF_A_PROCESS:
+            raise PlanError(f"-e process={process} is for restart, stop and start; nothing was touched.\nNext: the same command without it.")
         selected = [] if event == "teardown" else self._select(apps, on, event, only, process)
         if event == "teardown":
             self._check_gone(apps, only)

@@ -134,19 +134,22 @@ class ActionModule(ActionBase):
             app = next(app for app in known["apps"] if app["name"] == name)
             event = plan["event"] if plan["event"] in ("restart", "rollback") else "deploy"
             archive = plan["archives"].get(name, {})
-            if plan["event"] in AS_IT_IS:
+            # What a killed restart has made is finished as it is
+            as_it_is = plan["event"] in AS_IT_IS or (plan["event"] == "restart" and not order["reference"])
+            if as_it_is:
                 app = make.as_deployed(app, order["configs"].get(host, {}))
             elif order["reference"] and order["act"]:  # it was fetched only then
                 reference = run_files.load(f"reference-{name}")
                 app, archive = adopt(app, order["reference"], reference)
-                if event == "restart":
-                    archive["story"]["restarts"] = reference["story"].get("restarts") or reference["id"]
+                # Without hashes other versions may be installed now: then what was restarted is something to go back to
+                if event == "restart" and reference["story"].get("reproducible"):
+                    archive["story"].setdefault("restarts", reference["id"])
             nginx = host in plan["web"][name]
             whole = make.base(app, identifier, event, tls=not plan["balancers"], fleet=len(decision["servers"]) > 1, nginx=nginx)
             if step == "stage":
                 whole.update(make.stage(app, archive, VERSION, known["build_environment"]), build_here=host in order["build"], path=archive["path"])
             if step in ("migrate", "start"):
-                whole["files"] = self._files(app, identifier, nginx) if plan["event"] not in AS_IT_IS else {}
+                whole["files"] = {} if as_it_is else self._files(app, identifier, nginx)
             if step == "start":
                 whole["migrated"] = bool(app["migrate"]) and (order["migrated"] or bool(order["migrate"]))
             if step == "undo":

@@ -77,13 +77,13 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    done = {}
-    try:
-        for order in json.loads(decode(given["orders"]) or "[]"):
+    done, failed = {}, []
+    for order in json.loads(decode(given["orders"]) or "[]"):
+        try:
             done[order["name"]] = switch(App(order["name"]), given["mode"] == "on", order["files"], order["about"], module.check_mode)
-    except (MaintenanceError, InstanceError, LockError, OSError) as error:
-        module.exit_json(changed=any(done.values()), seen={"error": str(error), "apps": done})
-    module.exit_json(changed=any(done.values()), seen={"apps": done})
+        except (MaintenanceError, InstanceError, LockError, OSError) as error:  # the others are switched all the same
+            failed.append(str(error))
+    module.exit_json(changed=any(done.values()), seen={"apps": done, "error": "\n".join(failed)})
 
 
 if __name__ == "__main__":

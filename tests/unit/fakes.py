@@ -107,6 +107,8 @@ class Systemd:
             if verb == "start":
                 self.states[unit] = "active"
                 self.take_along(unit)
+        elif verb == "start" and unit.endswith(".timer"):
+            self.states[unit] = "active"
         elif verb == "start":
             self.states[listener] = "active"
             if unit == service:

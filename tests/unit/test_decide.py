@@ -238,7 +238,22 @@ def test_what_was_stopped_starts_where_it_was() -> None:
 def test_servers_that_differ_are_not_started() -> None:
     with pytest.raises(DecisionError) as error:
         start("hello", {"a": WELL, "b": seen(OLD, OLD)})
-    assert str(error.value).startswith(f"hello: b has not {NEW} live, which the others have; nothing was touched.\nNext: ansible-playbook scale.yml")
+    assert str(error.value).startswith(f"hello: the servers have different releases live; nothing was touched.\n  a: {NEW}\n  b: {OLD}\n")
+
+
+@pytest.mark.parametrize("changes", [{"archive": False}, {"releases": [{"id": NEW, "sequence": 0, "bad": "", "pending": "deploy", "verdict": ""}]}])
+def test_whatever_was_stopped_is_started(changes: dict[str, Any]) -> None:
+    """Also what was never confirmed, or kept no archive: nothing is built."""
+    order = start("hello", {"a": seen(NEW, NEW, running=[], unhealthy="does not run", **changes)})
+    assert (order.id, order.act, order.reference) == (NEW, {"a"}, "")
+
+
+def test_a_restart_that_was_killed_after_its_switch_is_finished() -> None:
+    begun = seen(TWIN, NEW, {"id": TWIN, "sequence": 0, "pending": "restart", "verdict": ""})
+    waiting = seen(NEW, NEW, {"id": TWIN, "sequence": 0, "verdict": ""})
+    for fleet in ({"a": begun}, {"a": waiting, "b": begun}):
+        order = restart("hello", "20260201T000000Z", fleet)
+        assert (order.id, order.build, order.act, order.reference, order.migrated) == (TWIN, set(), {*fleet}, "", True)
 
 
 def test_a_stop_needs_a_release_and_nothing_else() -> None:

@@ -62,16 +62,16 @@ def test_the_own_page_of_the_site() -> None:
 @pytest.mark.parametrize(
     ("path", "others", "patterns"),
     [
-        ("/", ["/"], [r'"~^000 /" 1;']),
-        ("/", ["/", "/api", "/api/v2.0"], [r'"~^000 /api/v2\.0(/|\z)" 0;', r'"~^000 /api(/|\z)" 0;', r'"~^000 /" 1;']),
-        ("/api", ["/", "/api", "/api/v2", "/apis"], [r'"~^000 /api/v2(/|\z)" 0;', r'"~^000 /api(/|\z)" 1;']),
+        ("/", ["/"], [r'"~^000 https? /" 1;']),
+        ("/", ["/", "/api", "/api/v2.0"], [r'"~^000 https? /api/v2\.0(/|\z)" 0;', r'"~^000 https? /api(/|\z)" 0;', r'"~^000 https? /" 1;']),
+        ("/api", ["/", "/api", "/api/v2", "/apis"], [r'"~^000 https? /api/v2(/|\z)" 0;', r'"~^000 https? /api(/|\z)" 1;']),
     ],
 )
 def test_apps_that_share_a_domain(path: str, others: Sequence[str], patterns: list[str]) -> None:
     """The first pattern that matches counts."""
     found = files({**APP, "path": path}, others, WANTED, "k")[PATHS.maintenance_map]
     lines = [line.strip() for line in found.splitlines()]
-    assert lines[lines.index(r'"~^000 /\.well-known/acme-challenge/" 0;') + 1 : lines.index("default 0;", 5)] == patterns
+    assert lines[lines.index(r'"~^000 http /\.well-known/acme-challenge/" 0;') + 1 : lines.index("default 0;", 5)] == patterns
 
 
 def test_what_is_said() -> None:
@@ -149,6 +149,38 @@ def test_on_and_off(app: LocalApp, nginx: Nginx, given: dict[str, str], timers: 
     assert nginx.calls == ["/usr/sbin/nginx -t -q", "systemctl reload nginx.service"] * 3
 
 
+@pytest.mark.parametrize("killed", ["before nginx was reloaded", "before the timers"])
+def test_what_a_killed_run_has_left_is_finished(app: LocalApp, nginx: Nginx, given: dict[str, str], timers: Systemd, killed: str) -> None:
+    """Both ways, by the same command again."""
+    timer = f"hello.tick@{OLD}.timer"
+    host._put(given)
+    if killed == "before the timers":
+        write(f"{app.maintenance}", json.dumps(ABOUT)) if os.path.isdir(os.path.dirname(app.maintenance)) else None
+    assert host.switch(app, True, given, ABOUT, check=False) is True
+    assert (timers.states.get(timer), host.state(app)) == (None, ABOUT)
+    assert ("systemctl reload nginx.service" in nginx.calls) is True
+    nginx.calls.clear()
+    host._put(dict.fromkeys(given))
+    if killed == "before the timers":
+        os.unlink(app.maintenance)
+    assert host.switch(app, False, {}, ABOUT, check=False) is True
+    assert (timers.states.get(timer), host.state(app)) == ("active", {})
+    assert host.switch(app, False, {}, ABOUT, check=False) is False
+
+
+def test_at_no_moment_nginx_has_a_name_that_nobody_defines(app: LocalApp, nginx: Nginx, given: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rules use the map, and both the page."""
+    order: list[str] = []
+    unlink = os.unlink
+    monkeypatch.setattr(host, "write", lambda path, *_given: order.append(path))
+    monkeypatch.setattr(os, "unlink", lambda path: order.append(path))
+    wanted = {path: given[path] for path in (app.maintenance_page, app.maintenance_map, app.maintenance_rules)}
+    host._put(wanted)
+    host._put(dict.fromkeys(wanted))
+    monkeypatch.setattr(os, "unlink", unlink)
+    assert order == [*wanted, *reversed(wanted)]
+
+
 @pytest.mark.parametrize("refuses", ["nginx -t", "reload"])
 def test_what_nginx_refuses_changes_nothing(app: LocalApp, nginx: Nginx, given: dict[str, str], timers: Systemd, refuses: str) -> None:
     nginx.refuses = refuses
@@ -167,7 +199,7 @@ def test_timers_of_an_app_that_was_stopped_stay_so(app: LocalApp, nginx: Nginx, 
 
 def test_a_site_that_does_not_know_of_it(app: LocalApp, nginx: Nginx, given: dict[str, str], timers: Systemd) -> None:
     Path(host.SITES).write_text("server {}\n")
-    with pytest.raises(host.MaintenanceError, match="Next: deploy once"):
+    with pytest.raises(host.MaintenanceError, match="Next: deploy it once"):
         host.switch(app, True, given, ABOUT, check=False)
     assert (nginx.calls, host.state(app)) == ([], {})
 

@@ -95,7 +95,7 @@ class Releases(RuleBasedStateMachine):
                 assert world.logged[-1:] == [event if before != identifier else self.pending["event"]]
                 self.went_live(identifier)
             if event == "rollback" and before != identifier:
-                self.bad |= self.same(before)
+                self.bad |= self.same(before) - {identifier}
             if event != "rollback" or before != identifier or self.pending:
                 self.bad.discard(identifier)
             assert world.running() == {identifier}
@@ -120,7 +120,7 @@ class Releases(RuleBasedStateMachine):
             # There is nothing that it could be taken back to
             assert came_from not in world.complete() or came_from in world.dead
             assert world.logged == ["failed"]
-            self.bad |= {identifier, *self.same(before)} if event == "rollback" and before != identifier else {identifier}
+            self.bad |= {identifier, before} if event == "rollback" and before != identifier else {identifier}
             self.went_live(identifier)
         assert identifier == world.app.live_id() or identifier not in world.running()
         assert self.live != identifier or before == identifier or not came_from or came_from in world.dead
@@ -171,11 +171,14 @@ class Releases(RuleBasedStateMachine):
         elif kind == "restart":
             live = world.app.story(self.live)
             outcome = world.attempt(lambda: world.restart(seconds, keep, elsewhere), kill)
-            if live.get("verdict") != "good" or live.get("pending"):
+            if going_on == "restart" and live.get("verdict") != "bad":
+                identifier = self.live  # what was killed is finished
+            elif live.get("verdict") != "good" or live.get("pending"):
                 assert outcome == "refused"
                 return
-            identifier = world.fresh(source)
-            self.content[identifier] = self.made_of(self.live)
+            else:
+                identifier = world.fresh(source)
+                self.content[identifier] = self.made_of(self.live)
         else:
             identifier = source or (self.live if going_on == "rollback" else self.target())
             possible = identifier in world.complete() and (identifier == self.live or (identifier in self.order and identifier not in self.shunned()))

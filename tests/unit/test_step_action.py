@@ -482,7 +482,7 @@ def test_a_restart_is_built_from_what_is_live(run: Any, sent: Sent, tmp_path: Pa
     config = {"plainstack": "0.1.0", "workers": 7}
     found = {
         "id": OLD,
-        "story": {"digest": 64 * "a", "config": config, **story},
+        "story": {"digest": 64 * "a", "config": config, "reproducible": True, **story},
         "environment": render({"TOKEN": "of-then"}),
         "path": str(tmp_path / "hello.tar.gz"),
     }
@@ -494,6 +494,21 @@ def test_a_restart_is_built_from_what_is_live(run: Any, sent: Sent, tmp_path: Pa
     assert "of-then" in staged["environment"]
     assert started["migrated"] is False
     assert any(path.endswith(f"hello@{NEW}.service") for path in started["files"])
+
+
+def test_what_may_get_other_versions_is_no_restart_of_the_same(run: Any, sent: Sent, tmp_path: Path) -> None:
+    """Then what was restarted is something to go back to."""
+    planned("restart", reference="web1", act=["web1"])
+    story = {"digest": 64 * "a", "config": {"plainstack": "0.1.0"}, "reproducible": False}
+    run_files.save("reference-hello", {"id": OLD, "story": story, "environment": "", "path": str(tmp_path / "hello.tar.gz")})
+    run("stage", "web1")
+    assert "restarts" not in sent[0]["orders"][0]["story"]
+
+
+def test_a_killed_restart_is_finished_as_it_is(run: Any, sent: Sent) -> None:
+    planned("restart", act=["web1"], configs={"web1": {"timeout": 77}})
+    run("start", "web1")
+    assert (sent[0]["orders"][0]["files"], sent[0]["orders"][0]["timeout"], sent[0]["orders"][0]["event"]) == ({}, 77, "restart")
 
 
 def test_a_start_changes_no_unit(run: Any, sent: Sent) -> None:

@@ -440,11 +440,27 @@ def test_stopped_until_it_is_started(app: LocalApp, host: Systemd, run: Run) -> 
 
 
 @pytest.mark.usefixtures("own")
+def test_after_a_restart_no_hook_is_left_to_run(app: LocalApp, host: Systemd, run: Run) -> None:
+    again = "20260104T000000Z-cccccccc"
+    release(app, again)
+    for name in ("start", "switch", "confirm"):
+        assert not run(name, again, event="restart")["failed"]
+    story = app.story(again)
+    assert (story["event"], story["after_live"] == story["sequence"] > 0) == ("restart", True)
+
+
+def test_stopped_with_what_a_killed_run_has_left(app: LocalApp, host: Systemd, run: Run) -> None:
+    host.run(app, OLD)
+    run("stop", NEW, process="")
+    assert running(app) == []
+
+
+@pytest.mark.usefixtures("own")
 def test_a_rollback_marks_all_that_has_the_same_content(app: LocalApp, host: Systemd, run: Run) -> None:
     """The release that was restarted may still be there, with a job that goes on."""
     again = "20260104T000000Z-cccccccc"
     release(app, again, sequence=4, restarts=NEW, verdict="good")
     make_live(app, host, again)
-    run("start", OLD, event="rollback")
-    run("switch", OLD, event="rollback")
+    for name in ("start", "switch", "confirm", "retire"):
+        run(name, OLD, event="rollback")
     assert [app.story(one).get("verdict") for one in (again, NEW)] == ["bad", "bad"]

@@ -306,7 +306,8 @@ class World:
         self.built += 1
         seen = self.inspect()
         order = restart("hello", self.fresh("").rstrip("-"), {"here": seen})
-        self.build(order.id, order.id[-1], seen.stories[seen.state.live]["restarts"] or seen.state.live)
+        if order.build:
+            self.build(order.id, order.id[-1], seen.stories[seen.state.live]["restarts"] or seen.state.live)
         self._roll_out(order, "restart", seconds, keep, elsewhere)
 
     def rollback(self, named: str, keep: int, elsewhere: str = "") -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import SPEC, check
 from ansible_collections.plainstack.web.plugins.module_utils.controller.wiring import OF_THE_RELEASE
 from ansible_collections.plainstack.web.plugins.module_utils.environment import EnvironmentTextError, parse
-from ansible_collections.plainstack.web.plugins.module_utils.layout import App
+from ansible_collections.plainstack.web.plugins.module_utils.layout import ID, App
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 VERSION = re.compile(r"[0-9A-Za-z.+*-]{1,40}")
@@ -55,5 +55,8 @@ def adopt(app: Mapping[str, Any], host: str, found: Mapping[str, Any]) -> tuple[
                 + "\nNothing was touched. Somebody has changed the file, by hand or with bad intent: look at that server.\n"
                 "Next: ansible-playbook deploy.yml, which makes a new release."
             )
-    archive = {"path": found["path"], "id": identifier, "digest": story["digest"], "story": {key: story[key] for key in ABOUT if key in story}}
+    about = {key: story[key] for key in ABOUT if key in story}
+    if ID.fullmatch(str(story.get("restarts", ""))):
+        about["restarts"] = story["restarts"]
+    archive = {"path": found["path"], "id": identifier, "digest": story["digest"], "story": about}
     return {**app, **story["config"], "config": story["config"], "environment": parse(found["environment"])}, archive

@@ -195,23 +195,27 @@ def restart(name: str, now: str, seen: Mapping[str, Seen]) -> Order:
     :param now: the time for its id.
     :raises DecisionError: when there is none.
     """
-    live = scale(name, seen)
-    order = _order(name, f"{now}-{live.id.rpartition('-')[2]}", seen)
-    return replace(order, reference=live.reference, migrate="", migrated=True)
+    # One that was killed after its switch is finished, not begun again
+    begun = {live.id for one in seen.values() if (live := one.state.get(one.state.live)) and live.pending == "restart" and not live.bad}
+    if len(begun) == 1 and all(one.state.get(identifier) for identifier in begun for one in seen.values()):
+        return replace(_order(name, begun.pop(), seen), migrate="", migrated=True)
+    live_now = scale(name, seen)
+    order = _order(name, f"{now}-{live_now.id.rpartition('-')[2]}", seen)
+    return replace(order, reference=live_now.reference, migrate="", migrated=True)
 
 
 def start(name: str, seen: Mapping[str, Seen]) -> Order:
-    """What the fleet has live, started where it does not run.
+    """What the fleet has live, started where it does not run: whatever stop.yml has stopped.
 
-    :raises DecisionError: when there is none, or a server has another release.
+    :raises DecisionError: when there is none, or the servers have different ones.
     """
-    order = replace(scale(name, seen), reference="")
-    if others := [host for host in seen if order.before[host] != order.id]:
+    lives = {host: one.state.live for host, one in seen.items()}
+    if len({*lives.values()}) > 1:
+        listed = "\n".join(f"  {host}: {live or 'none'}" for host, live in lives.items())
         raise DecisionError(
-            f"{name}: {', '.join(others)} {'have' if others[1:] else 'has'} not {order.id} live, which the others have; nothing was touched.\n"
-            "Next: ansible-playbook scale.yml, which starts it on all servers"
+            f"{name}: the servers have different releases live; nothing was touched.\n{listed}\nNext: ansible-playbook scale.yml, which starts one on all"
         )
-    return order
+    return replace(stopping(name, seen), act=_order(name, next(iter(lives.values())), seen).act, migrated=True)
 
 
 def stopping(name: str, seen: Mapping[str, Seen]) -> Order:

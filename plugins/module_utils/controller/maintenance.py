@@ -40,11 +40,11 @@ MAP = """geo $plainstack_allowed_{name} {{
     default 0;
 {networks}}}
 map $cookie_plainstack_maintenance $plainstack_opened_{name} {{ {key} 1; default 0; }}
-map "$plainstack_probe$plainstack_allowed_{name}$plainstack_opened_{name} $uri" $plainstack_maintenance_{name} {{
+map "$plainstack_probe$plainstack_allowed_{name}$plainstack_opened_{name} $scheme $uri" $plainstack_maintenance_{name} {{
     volatile;
     "~^[01]*1" 0;
-    "~^000 /\\.plainstack/" 0;
-    "~^000 /\\.well-known/acme-challenge/" 0;
+    "000 https /.plainstack/{app}.open/{key}" 0;
+    "~^000 http /\\.well-known/acme-challenge/" 0;
 {others}    {own} 1;
     default 0;
 }}
@@ -65,6 +65,8 @@ location = /.plainstack/{app}.maintenance.html {{
     alias {page};
     add_header Retry-After {retry_after} always;
     add_header Cache-Control no-store always;
+    add_header X-Content-Type-Options nosniff always;
+    add_header X-Frame-Options DENY always;
 }}
 location = /.plainstack/{app}.open/{key} {{
     add_header Set-Cookie "plainstack_maintenance={key}; Path=/; Secure; HttpOnly; SameSite=Lax";
@@ -107,7 +109,7 @@ def options(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _below(path: str) -> str:
     """nginx's pattern for a path and all below it; the whole site for `/`."""
-    return '"~^000 /"' if path == "/" else f'"~^000 {re.escape(path)}(/|\\z)"'
+    return '"~^000 https? /"' if path == "/" else f'"~^000 https? {re.escape(path)}(/|\\z)"'
 
 
 def files(app: Mapping[str, Any], others: Sequence[str], wanted: Mapping[str, Any], key: str) -> dict[str, str]:
@@ -125,6 +127,7 @@ def files(app: Mapping[str, Any], others: Sequence[str], wanted: Mapping[str, An
     found = {
         paths.maintenance_map: MAP.format(
             name=name,
+            app=app["name"],
             networks="".join(f"    {network} 1;\n" for network in wanted["allow"]),
             key=key,
             others="".join(f"    {_below(path)} 0;\n" for path in sorted(longer, key=len, reverse=True)),

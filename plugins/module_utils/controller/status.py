@@ -116,6 +116,11 @@ def judge(seen: Seen) -> tuple[list[str], list[str]]:
             problems += [f"{server}: {app['name']}: {text}" for text in wrong]
             notes += [f"{server}: {app['name']}: {text}" for text in said]
             lives.setdefault(app["name"], {}).setdefault(app["live"] or "nothing", []).append(server)
+    for name in lives:
+        waits = {server: bool(app["maintenance"]) for server, one in seen.items() for app in one.get("apps", []) if app["name"] == name}
+        if len({*waits.values()}) > 1:
+            without = ", ".join(server for server, waiting in waits.items() if not waiting)
+            problems.append(f"{name}: it is in maintenance, but not on {without}: ansible-playbook plainstack.web.maintenance, with mode=on or mode=off")
     for name, live in lives.items():
         if len(live) > 1:
             listed = "; ".join(f"{identifier} on {', '.join(servers)}" for identifier, servers in live.items())

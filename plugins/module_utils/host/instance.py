@@ -348,6 +348,8 @@ def confirm(work: Work, identifier: str, event: str, before: str, seconds: float
         # Still pending until the old one is stopped: a rollback that is interrupted before must not be done twice
         pending = {**pending, "confirmed": True} if pending else None
         event = (pending or {}).get("event", event)
+        if event == "restart":  # no code has gone live that was not: its hook was run
+            work.note(identifier, after_live=number)
         work.note(identifier, sequence=number, event=event, went_live=history.now(), stopped=None, verdict="good", reason=None, pending=pending)
         facts = {"before": (pending or {}).get("before", ""), "revision": story.get("revision", ""), "dirty": story.get("dirty", False)}
         work.log(event, identifier, **facts)
@@ -363,11 +365,7 @@ def _mark(work: Work, identifier: str, before: str, event: str) -> None:
     work.note(identifier, pending={"event": event, "before": before})
     if event == "rollback" and before:
         who = f" by {work.run.by} on {work.run.origin}" if work.run else ""
-        found = look(work.app)
-        left = found.get(before)
-        for release in found.releases:
-            if left and release.content == left.content:
-                work.note(release.id, verdict="bad", reason=f"rolled back to {identifier} at {history.now()}{who}")
+        work.note(before, verdict="bad", reason=f"rolled back to {identifier} at {history.now()}{who}")
 
 
 def take_back(work: Work, identifier: str, before: str, keep: int, reason: str) -> bool:
@@ -477,9 +475,12 @@ def halt(work: Work, check: bool) -> bool:
     """Stop the live release until it is started again, also over a reboot; whether it ran. Its requests end first, and it stays the live one."""
     app, live = work.app, work.app.live_id()
     service, listener = app.unit(live, "service"), app.unit(live, "socket")
-    runs = live in systemd.running(app) or at_boot(app, live)
+    found = look(app)
+    runs = bool(found.running) or at_boot(app, live)
     if not runs or check:
         return runs
+    for other in state.to_retire(found, set()):  # left by a run that was killed
+        _stop(work, other, DRAINED_WITHIN)
     who = {"by": work.run.by, "origin": work.run.origin} if work.run else {}
     work.note(live, halted={"time": history.now(), **who})
     _disable(app, live)
@@ -514,5 +515,13 @@ def prune(app: App, keep: int) -> list[str]:
 def finish(work: Work) -> None:
     """Note that nothing is pending any more: the live release is confirmed, and the others have stopped."""
     live = work.app.live_id()
-    if work.app.story(live).get("pending", {}).get("confirmed"):
-        work.note(live, pending=None)
+    pending = work.app.story(live).get("pending", {})
+    if not pending.get("confirmed"):
+        return
+    found = look(work.app)
+    left = found.get(str(pending.get("before", ""))) if pending.get("event") == "rollback" else None
+    for release in found.releases:
+        # What was restarted may still be there, with a job that goes on: nobody should go back to it either
+        if left and release.content == left.content and release.id not in (live, left.id):
+            work.note(release.id, verdict="bad", reason=f"it is what {left.id} was: {left.bad or 'rolled back'}")
+    work.note(live, pending=None)

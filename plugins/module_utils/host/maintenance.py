@@ -39,24 +39,33 @@ def _timers(app: App) -> list[str]:
 
 
 def _put(contents: Mapping[str, str | None]) -> None:
+    """What others use comes first and goes last: at no moment has nginx's configuration a name that nobody has defined.
+
+    :param contents: in the order in which they come; None for what goes.
+    """
     for path, content in contents.items():
+        if content is not None:
+            make_directory(os.path.dirname(path))
+            write(path, content, 0o644 if path.endswith(".html") else 0o640)
+    for path, content in reversed([*contents.items()]):
         if content is None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
-        else:
-            make_directory(os.path.dirname(path))
-            write(path, content, 0o644 if path.endswith(".html") else 0o640)
 
 
-def _serve(app: App, files: Mapping[str, str]) -> bool:
-    """Have nginx load the files, or none of them; whether something changed."""
+def _serve(app: App, files: Mapping[str, str], unfinished: bool) -> bool:
+    """Have nginx load the files, or none of them; whether something changed.
+
+    :param unfinished: whether a run that was killed may have left files that nginx has not loaded.
+    """
     wanted: dict[str, str | None] = {path: files.get(path) for path in (app.maintenance_page, app.maintenance_map, app.maintenance_rules)}
     before = {path: read(path) for path in wanted}
-    if before == wanted:
+    if before == wanted and not unfinished:
         return False
     if files and f"{app.maintenance_rules[:-1]}[f]" not in (read(SITES) or ""):
-        raise MaintenanceError(f"{app.name}: nginx's site was set up by an older version of Plainstack. Nothing was touched.\nNext: deploy once.")
-    # What is not used yet comes first, and goes last
+        raise MaintenanceError(f"{app.name}: nginx has no site of it, or one of an older version of Plainstack.\nNext: deploy it once.")
+    if not (any(before.values()) or files):
+        return False
     _put(wanted)
     for command in (["/usr/sbin/nginx", "-t", "-q"], ["systemctl", "reload", "nginx.service"]):
         code, said = run(command)
@@ -76,14 +85,15 @@ def switch(app: App, on: bool, files: Mapping[str, str], about: Mapping[str, Any
     if check:
         return was != on or (on and any(read(path) != content for path, content in files.items()))
     with shared("configuration", PATIENCE):
-        changed = _serve(app, files if on else {})
+        changed = _serve(app, files if on else {}, was != on)
         if on and not was:
             make_directory(os.path.dirname(app.maintenance))
             write(app.maintenance, json.dumps(about))
         elif was and not on:
             os.unlink(app.maintenance)
-    if (timers := _timers(app)) and was != on:
-        works = systemd.show(app.unit(app.live_id(), "target"), "ActiveState")["ActiveState"] == "active"
-        if on or works:  # not those of an app that was stopped meanwhile
-            systemd.systemctl("stop" if on else "start", *timers, check=not on)
-    return changed or was != on
+    works = systemd.show(app.unit(app.live_id(), "target"), "ActiveState")["ActiveState"] == "active"
+    # Whatever an earlier run got to; but not those of an app that was stopped meanwhile
+    wrong = [unit for unit in _timers(app) if (systemd.show(unit, "ActiveState")["ActiveState"] == "active") == on] if on or works else []
+    if wrong:
+        systemd.systemctl("stop" if on else "start", *wrong, check=not on)
+    return changed or was != on or bool(wrong)

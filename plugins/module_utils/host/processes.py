@@ -110,6 +110,8 @@ def start(app: App, identifier: str, name: str, again: bool, check: bool) -> boo
         systemd.systemctl("reset-failed", unit, check=False)
         systemd.systemctl("restart" if again else "start", unit)
         if unit.endswith(".timer"):
+            if systemd.show(unit, "ActiveState")["ActiveState"] != "active":
+                raise InstanceError(f"{app.name}: the timer '{name}' has not started: in maintenance timers wait.\nNext: systemctl status {unit}")
             continue
         time.sleep(STARTED_WITHIN)
         found = systemd.show(unit, "ActiveState", "NRestarts")
