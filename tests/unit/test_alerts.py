@@ -137,11 +137,10 @@ def test_how_it_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
         return subprocess.CompletedProcess(words, 1, "could not notify ntfy://user:swordfish@host/topic\n", "")
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert alerts.send("/run/x/0", "a\ntitle", "words \x1b[2J of the app") == "could not notify (the target)"
-    assert "--property=LoadCredential=target:/run/x/0" in asked["words"]
+    assert alerts.send("ntfy://user:swordfish@host/topic", "a\ntitle", "words \x1b[2J of the app") == "could not notify (the target)"
     assert "--property=DynamicUser=yes" in asked["words"]
-    assert not any("words of" in word or "a title" in word for word in asked["words"])
-    assert (asked["env"]["TITLE"], asked["input"]) == ("a title", r"words \x1b[2J of the app")
+    assert not any("words" in word or "a title" in word or "swordfish" in word for word in asked["words"])
+    assert asked["input"] == "ntfy://user:swordfish@host/topic\na title\n" + r"words \x1b[2J of the app"
 
 
 # What is looked at

@@ -26,7 +26,6 @@ from ansible_collections.plainstack.web.plugins.module_utils.layout import App, 
 from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
 CONFIG = "/etc/plainstack-alerts/config.json"
-RUNTIME = "/run/plainstack-alerts"  # for root alone; systemd makes it
 STATE = "/var/lib/plainstack-alerts/state.json"
 PATIENCE = 5.0  # seconds for an answer
 SENT_WITHIN = 45  # seconds for one message to one target
@@ -37,6 +36,8 @@ LINES = 15  # of a log
 HISTORY = 2**17  # bytes of the log of deploys that are looked at
 LONGEST = 4000  # characters of a message
 MOST = 8  # events of one look that are told
+# The first two lines are the target and the title; what follows is the message. /tmp is the unit's own
+SEND = 'read -r target; read -r title; umask 077; printf "%s\\n" "$target" > /tmp/target; exec apprise --config=/tmp/target --title="$title" 2>&1'
 RENEWED = 0.70  # of the life of a certificate: certbot renews after two thirds, twice a day
 TITLES = {"deploy": "is live", "rollback": "is live again", "restart": "was restarted", "back": "was taken back", "failed": "failed"}
 
@@ -197,44 +198,32 @@ def _event(config: Mapping[str, Any], name: str, told: Mapping[str, Any]) -> lis
 
 
 def send(target: str, title: str, body: str) -> str:
-    """Send a message to a target, as a user of its own that has the target's URL alone; why it could not be, empty where it was.
+    """Send a message to a target, as a user of its own that has this target alone; why it could not be, empty where it was.
 
-    :param target: the file with the URL.
+    :param target: its URL, which is handed on with the message: no command line and no file that others read has it.
     """
-    script = 'exec apprise --config="$CREDENTIALS_DIRECTORY/target" --title="$TITLE" 2>&1'
-    words = ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--property=DynamicUser=yes", f"--property=LoadCredential=target:{target}"]
-    words += [f"--property=RuntimeMaxSec={SENT_WITHIN}", "--setenv=TITLE", "--property=ProtectHome=yes", "/bin/sh", "-c", script]
-    environment = {**os.environ, "TITLE": plain(" ".join(title.split()))[:200]}
+    words = ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--property=DynamicUser=yes", "--property=ProtectHome=yes"]
+    words += [f"--property=RuntimeMaxSec={SENT_WITHIN}", "/bin/sh", "-c", SEND]
+    lines = (target, plain(" ".join(title.split()))[:200], plain(body)[:LONGEST])
     try:
-        done = subprocess.run(
-            words, input=plain(body)[:LONGEST], env=environment, capture_output=True, encoding="utf-8", errors="replace", timeout=SENT_WITHIN + 15, check=False
-        )
+        done = subprocess.run(words, input="\n".join(lines), capture_output=True, encoding="utf-8", errors="replace", timeout=SENT_WITHIN + 15, check=False)
     except subprocess.TimeoutExpired:
         return f"no end within {SENT_WITHIN} s"
     said = re.sub(r"\w+://\S+", "(the target)", plain((done.stdout + done.stderr).strip()))
     return "" if done.returncode == 0 else said.splitlines()[-1] if said else f"apprise ended with {done.returncode}"
 
 
-def targets(config: Mapping[str, Any]) -> list[str]:
-    """A file with the URL of each target: what is sent there has no other's."""
-    make_directory(RUNTIME, 0o700)
-    files = [f"{RUNTIME}/{number}" for number in range(len(config["targets"]))]
-    for file, url in zip(files, config["targets"], strict=True):
-        write(file, f"{url}\n", 0o600)
-    return files
-
-
-def deliver(state: State, files: Sequence[str], now: float) -> None:
+def deliver(state: State, targets: Sequence[str], now: float) -> None:
     """Send what waits. A target that fails is asked once a look, and gets what it has missed later."""
     failing: dict[str, str] = {}
     for one in due(state, now):
-        for number in [number for number in one["targets"] if number < len(files) and str(number) not in failing]:
-            if why := send(files[number], one["title"], one["body"]):
+        for number in [number for number in one["targets"] if number < len(targets) and str(number) not in failing]:
+            if why := send(targets[number], one["title"], one["body"]):
                 failing[str(number)] = why
                 print(f"target {number + 1}: {why}", file=sys.stderr)
             else:
                 one["targets"].remove(number)
-        one["targets"] = [number for number in one["targets"] if number < len(files)]
+        one["targets"] = [number for number in one["targets"] if number < len(targets)]
     state["failing"] = failing
     due(state, now)
 
@@ -263,10 +252,9 @@ def look() -> None:
     messages = events(config, state)
     messages += advance(state, config["host"], problems(config, state, now), now, history.now(), config["marks"]["reminder_hours"] * 3600)
     make_directory(os.path.dirname(STATE), 0o700)
-    files = targets(config)
-    enqueue(state, messages, len(files), now)
+    enqueue(state, messages, len(config["targets"]), now)
     write(STATE, json.dumps(state), 0o600)  # what was told is told once, also where sending is cut off
-    deliver(state, files, now)
+    deliver(state, config["targets"], now)
     write(STATE, json.dumps(state), 0o600)
     heartbeat(config["heartbeat"])
 
@@ -282,7 +270,7 @@ def test() -> int:
     kinds += advance(state, host, [], 99.0, "", 0)
     kinds.append(Message(f"{host}: test: a release is live", "deploy by nobody, as this is a test"))
     failed = 0
-    for number, target in enumerate(targets(config), 1):
+    for number, target in enumerate(config["targets"], 1):
         wrong = [why for one in kinds if (why := send(target, one.title, one.body))]
         failed += bool(wrong)
         print(f"target {number}: {wrong[0] if wrong else f'has taken {len(kinds)} messages'}")
