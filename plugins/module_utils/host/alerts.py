@@ -37,7 +37,7 @@ HISTORY = 2**17  # bytes of the log of deploys that are looked at
 LONGEST = 4000  # characters of a message
 MOST = 8  # events of one look that are told
 # The first two lines are the target and the title; what follows is the message. /tmp is the unit's own
-SEND = 'read -r target; read -r title; umask 077; printf "%s\\n" "$target" > /tmp/target; exec apprise --config=/tmp/target --title="$title" 2>&1'
+SEND = 'read -r target; read -r title; umask 077; printf "%s\\n" "$target" > /tmp/target; exec apprise -v --config=/tmp/target --title="$title" 2>&1'
 RENEWED = 0.70  # of the life of a certificate: certbot renews after two thirds, twice a day
 TITLES = {"deploy": "is live", "rollback": "is live again", "restart": "was restarted", "back": "was taken back", "failed": "failed"}
 
