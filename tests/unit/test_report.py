@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ansible_collections.plainstack.web.plugins.module_utils.controller.report import page, wiring
 
-from test_status import NOW, app, server
+from tests.unit.test_status import NOW, app, server
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>&amp;\x1b[2J\u202e"
 VOID = {"meta", "rect", "path", "br"}
