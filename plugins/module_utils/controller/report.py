@@ -13,8 +13,8 @@ from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
 WIDTH = 360  # of the drawings, in their own units: that of a phone
 ROW, INDENT, BOX = 34, 24, 26  # of the wiring
-LETTERS = 7.6  # units of a letter at most
-LEFT, TOP, HIGH = 44, 8, 84  # where a plot's area begins, and its height
+LETTER, SMALL = 7.4, 6.2  # how wide a letter is, about
+LEFT, TOP, HIGH = 52, 8, 84  # where a plot's area begins, and its height
 # Blue and vermilion of Okabe and Ito, who chose them to be told apart by everybody; shapes and words say the same once more
 STYLE = """
 :root { color-scheme: light dark; --back: #fff; --text: #1b1b1b; --faint: #5c5c5c; --line: #c9c9c9; --good: #0072b2; --bad: #c44e00; }
@@ -108,10 +108,8 @@ def _wiring(nodes: Sequence[Node]) -> str:
         if node.above is not None:
             trunk = (node.depth - 1) * INDENT + INDENT // 2
             wires.append(f'<path class="wire" d="M{trunk} {node.above * ROW + BOX + 1}V{y + BOX // 2}H{x}"/>')
-        room = int((WIDTH - x - 20) / LETTERS)
-        says = _cut(node.says, 22)
-        name = _cut(node.name, room - len(says) - 4)
-        mark = "▲ " if node.ill else ""
+        says, mark = _cut(node.says, 22), "▲ " if node.ill else ""
+        name = _cut(node.name, int((WIDTH - x - 30 - len(says) * SMALL) / LETTER) - len(mark))
         parts.append(
             f"<g><title>{_shown(node.name)}{': ' if node.says else ''}{_shown(node.says)}</title>"
             f'<rect class="box{" ill" if node.ill else ""}" x="{x + 1}" y="{y + 1}" width="{WIDTH - x - 2}" height="{BOX}" rx="4"/>'
@@ -155,7 +153,7 @@ def _counts(minutes: Sequence[Mapping[str, Any]]) -> str:
     total, errors = (sum(one[key] for one in minutes) for key in ("requests", "errors"))
     said = f"{total} requests, of which {errors} were answered 5xx"
     bad_ones = f'<span class="bad">▲ {errors} of them 5xx (wider, at the bottom)</span>' if errors else "none of them 5xx"
-    caption = f"Requests a minute: {total}, {bad_ones}"
+    caption = f"Requests of each minute: {total} in all, {bad_ones}"
     return _plot(said, caption, drawn + _axes(str(most), minutes))
 
 

@@ -75,8 +75,8 @@ def requests(names: Sequence[str], since: float, log: str = LOG) -> dict[str, di
             seconds[name].append(taken)
     told = {}
     for name in names:
-        taken = sorted(seconds[name])
-        told[name] = {"requests": counts[name], "errors": errors[name], "p50": percentile(taken, 0.5), "p99": percentile(taken, 0.99)}
+        ordered = sorted(seconds[name])
+        told[name] = {"requests": counts[name], "errors": errors[name], "p50": percentile(ordered, 0.5), "p99": percentile(ordered, 0.99)}
     return told
 
 
