@@ -57,6 +57,7 @@ OPTIONS = {
         Option("ref", "Branch, tag or commit of the git repository"),
         Option("release", "Id of the release"),
         Option("replace", "Apps whose domains may go to new ones"),
+        Option("report", "A file into which the state is written as a page, too"),
         Option("request", "What has this id of a request"),
         Option("retry_after", "Seconds after which a client may come again"),
         Option("since", "How far back, such as 20min, or a time"),
@@ -76,7 +77,7 @@ PLAYBOOKS: dict[str, tuple[str, tuple[str, ...]]] = {
     "start": ("Start what was stopped.", ("process", *RUN)),
     "maintenance": ("Show visitors a page, until it is switched off.", ("mode", "message", "allow", "retry_after", "confirmed")),
     "doctor": ("What is wrong with servers, DNS and sites, or soon will be.", ("format", "outside")),
-    "status": ("How the servers and apps are.", ("format",)),
+    "status": ("How the servers and apps are.", ("format", "report")),
     "releases": ("What can be gone back to.", ()),
     "teardown": ("Remove an app that is not in the inventory any more.", ("data", *RUN)),
 }

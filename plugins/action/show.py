@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -9,13 +10,16 @@ from typing import Any
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.plainstack.web.plugins.module_utils.controller import command, doctor, logs, maintenance, releases, status
+from ansible_collections.plainstack.web.plugins.module_utils.controller import command, doctor, logs, maintenance, releases, report, status
+from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 from ansible_collections.plainstack.web.plugins.plugin_utils import outside, run
 from ansible_collections.plainstack.web.plugins.plugin_utils.daily import ALONE, seen
 
 FORMATS = ("text", "json")
 WRONG_FORMAT = """format is '{format}': it must be text or json.
 Where it is set: -e format=... of the command."""
+NO_REPORT = """The report cannot be written to {path}: {why}
+Where it is set: -e report=... of the command."""
 
 
 class ActionModule(ActionBase):
@@ -37,6 +41,7 @@ class ActionModule(ActionBase):
             return {**result, "failed": True, "msg": WRONG_FORMAT.format(format=ascii(format_)[1:-1])}
         if what == "status":
             shown = status.text(found) if format_ == "text" else status.as_json(found, time.time())
+            failed = self._report(plan, found)
         elif what == "releases":
             shown = releases.text(plan["apps"], found)
         elif what == "logs":
@@ -52,6 +57,18 @@ class ActionModule(ActionBase):
             Display().display(shown)
         result.update(changed=False, shown=shown)
         return {**result, "failed": True, "msg": failed} if failed else result
+
+    def _report(self, plan: Mapping[str, Any], seen: Mapping[str, Mapping[str, Any]]) -> str:
+        """Write the page where one is wanted, and say why it could not be."""
+        if not (given := str(self._task.args.get("report") or "")):
+            return ""
+        path = os.path.abspath(os.path.expanduser(given))
+        try:
+            with open(path, "w", encoding="utf-8") as stream:
+                stream.write(report.page(seen, plan["balancers"], time.time()))
+        except OSError as error:
+            return NO_REPORT.format(path=plain(path), why=error.strerror)
+        return ""
 
     def _doctor(self, seen: Mapping[str, Mapping[str, Any]], format_: str) -> tuple[str, str]:
         """What was found, and what the command fails with; empty where nothing is an error."""

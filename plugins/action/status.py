@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.plainstack.web.plugins.module_utils.controller import orders
 from ansible_collections.plainstack.web.plugins.module_utils.environment import encode
 from ansible_collections.plainstack.web.plugins.module_utils.version import VERSION
@@ -31,4 +32,5 @@ class ActionModule(Daily):
             "known": [app["name"] for app in apps],
             "domains": [*dict.fromkeys(name for app in web for name in [*app["domains"], *app["aliases"]])] if ends_tls else [],
             "serves": bool(web),
+            **({"minutes": True} if boolean(self._task.args.get("minutes", False)) else {}),
         }

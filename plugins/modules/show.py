@@ -26,6 +26,10 @@ options:
     description: What maintenance was switched to, C(on) or C(off).
     type: str
     default: ""
+  report:
+    description: Of the status, a file on the controller into which it is written as a page, too.
+    type: str
+    default: ""
   outside:
     description: Whether C(doctor) asks DNS and connects to the sites from the controller, too.
     type: bool

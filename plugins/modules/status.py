@@ -31,6 +31,10 @@ options:
     description: Whether the host has nginx; set by the action plugin.
     type: bool
     default: true
+  minutes:
+    description: Whether to read the requests of the last hour by minute, too, which the page of C(-e report=) shows.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Changes nothing in any mode.
@@ -63,11 +67,13 @@ def main() -> None:
             "known": {"type": "list", "elements": "str", "default": []},
             "domains": {"type": "list", "elements": "str", "default": []},
             "serves": {"type": "bool", "default": True},
+            "minutes": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     given = module.params
-    module.exit_json(changed=False, seen=of_host(json.loads(decode(given["apps"]) or "[]"), given["known"], given["domains"], given["serves"]))
+    apps = json.loads(decode(given["apps"]) or "[]")
+    module.exit_json(changed=False, seen=of_host(apps, given["known"], given["domains"], given["serves"], given["minutes"]))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.host.accesslog import moment, percentile, recent, requests
+from ansible_collections.plainstack.web.plugins.module_utils.host.accesslog import minutes, moment, percentile, recent, requests
 
 NOON = 1795780800  # 2026-11-27T12:00:00Z
 
@@ -49,6 +49,17 @@ def test_requests_of_each_app(tmp_path: Path) -> None:
     assert found["hello"] == {"requests": 102, "errors": 2, "p50": 0.05, "p99": 3.5}
     assert found["other"] == {"requests": 1, "errors": 0, "p50": 0.01, "p99": 0.01}
     assert found["idle"] == {"requests": 0, "errors": 0, "p50": 0.0, "p99": 0.0}
+
+
+def test_requests_by_minute(tmp_path: Path) -> None:
+    """Each minute by itself; what is older than an hour, or of other apps, does not count."""
+    lines = [line(0).replace(":12:00:", ":11:10:"), line(1), line(5, 502, "0.500"), line(5, taken="0.020"), line(6, 101, "3600.0"), line(6, app="other")]
+    (tmp_path / "log").write_text("\n".join(lines) + "\n")
+    found = minutes(["hello", "idle"], NOON + 610, str(tmp_path / "log"))["hello"]
+    assert [one["time"] for one in found] == [NOON + 660 - 3600 + place * 60 for place in range(60)]
+    met = {int(one["time"] - NOON) // 60: (one["requests"], one["errors"], one["p50"], one["p99"]) for one in found if one["requests"]}
+    assert met == {1: (1, 0, 0.01, 0.01), 5: (2, 1, 0.02, 0.5), 6: (1, 0, 0.0, 0.0)}
+    assert minutes(["hello"], NOON + 60, str(tmp_path / "log"))["hello"][-1]["requests"] == 1  # later ones are of a clock that was put back
 
 
 @pytest.mark.parametrize(("part", "value"), [(0.5, 2.0), (0.99, 4.0), (0.01, 1.0), (1, 4.0)])

@@ -189,6 +189,23 @@ def test_the_data_of_status(site: Site) -> None:
     assert [(one["domain"], one["days"], one["covers"]) for one in server["certificates"]] == [("hello.test", 39, True)]
 
 
+def test_the_page_of_status(site: Site, tmp_path: Path) -> None:
+    """In the round trip that status takes anyway; the requests of each minute are the server's."""
+    before = status(site, "-e", f"report={tmp_path}/before.html")["servers"][NAMES[0]]["apps"][0]["minutes"]
+    for _ in range(7):
+        assert get(FIRST, "/no-such-page") == 404
+    page = tmp_path / "report.html"
+    done = daily(site, "status", "-vvv", "-e", f"report={page}")
+    assert (done.code, done.changed, done.output.count("SSH: EXEC")) == (0, 0, len(NAMES))
+    total = sum(minute["requests"] for minute in before) + 7
+    heads, text = [f"hello on {name}</h3>" for name in NAMES], page.read_text(encoding="utf-8")
+    assert all(head in text for head in heads)
+    assert f"Requests of each minute: {total} in all" in text.split(heads[0])[1].split("</figcaption>")[0]
+    assert "swordfish" not in text
+    assert "minutes" not in status(site)["servers"][NAMES[0]]["apps"][0]
+    check_message(daily(site, "status", "-e", f"report={tmp_path}/none/report.html"), "Where it is set: -e report=... of the command.")
+
+
 def test_status_says_what_the_inventory_has_otherwise(site: Site) -> None:
     site.app["workers"], site.app["secrets"] = 3, {"API_TOKEN": "swordfish anew"}
     found = status(site)

@@ -170,8 +170,8 @@ APPS = ("server", "app", "release", "commit", "live for", "by", "health", "besid
 SERVERS = ("server", "system", "memory available", "disk free", "certificate", "reboot")
 
 
-def text(seen: Seen) -> str:
-    """The state of a fleet: one screen."""
+def rows(seen: Seen) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
+    """The table of the apps and that of the servers, each with the names of its columns first."""
     apps: list[tuple[str, ...]] = [APPS]
     servers: list[tuple[str, ...]] = [SERVERS]
     for server, one in seen.items():
@@ -180,6 +180,12 @@ def text(seen: Seen) -> str:
             continue
         apps += [_app_row(server, app, one["time"]) for app in one["apps"]]
         servers.append(_server_row(server, one))
+    return apps, servers
+
+
+def text(seen: Seen) -> str:
+    """The state of a fleet: one screen."""
+    apps, servers = rows(seen)
     problems, notes = judge(seen)
     lines = [*table(apps), "", *table(servers), ""]
     if problems:
@@ -189,7 +195,8 @@ def text(seen: Seen) -> str:
     return plain("\n".join([*lines, *([] if problems else ["No problem was found."])]))
 
 
-def _iso(at: float) -> str:
+def iso(at: float) -> str:
+    """Seconds since 1970 as `2026-11-27T14:08:37Z`."""
     return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -206,7 +213,7 @@ def contract(seen: Seen, now: float) -> dict[str, Any]:
             continue
         ends = [{**found, "days": None if found["error"] else int((found["ends"] - one["time"]) // DAY)} for found in one["certificates"]]
         servers[server] = {**one, "reached": True, "error": "", "certificates": ends}
-    return {"version": VERSION, "time": _iso(now), "healthy": not problems, "problems": problems, "notes": notes, "servers": servers}
+    return {"version": VERSION, "time": iso(now), "healthy": not problems, "problems": problems, "notes": notes, "servers": servers}
 
 
 def as_json(seen: Seen, now: float) -> str:

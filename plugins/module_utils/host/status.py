@@ -174,13 +174,14 @@ def reboot() -> dict[str, Any]:
     return {"required": os.path.exists(REBOOT), "packages": packages}
 
 
-def of_host(apps: Sequence[Mapping[str, Any]], known: Sequence[str], domains: Sequence[str], serves: bool) -> dict[str, Any]:
+def of_host(apps: Sequence[Mapping[str, Any]], known: Sequence[str], domains: Sequence[str], serves: bool, minutes: bool = False) -> dict[str, Any]:
     """How the server and its apps are.
 
     :param apps: each with `name`, `host` and `wanted`; see `of_app`.
     :param known: names of all apps that are to be on this server.
     :param domains: names for which nginx here has a certificate.
     :param serves: whether the server has nginx.
+    :param minutes: whether to read the requests of the last hour by minute, too.
     """
     disk = os.statvfs(layout.APPS if os.path.isdir(layout.APPS) else "/")
     names = [app["name"] for app in apps]
@@ -191,6 +192,10 @@ def of_host(apps: Sequence[Mapping[str, Any]], known: Sequence[str], domains: Se
     answered = accesslog.requests(names, since) if serves else {}
     for app in looked_at:
         app["requests"] = answered.get(app["name"])
+    if minutes and serves:
+        by_minute = accesslog.minutes(names, time.time())
+        for app in looked_at:
+            app["minutes"] = by_minute[app["name"]]
     return {
         "time": time.time(),
         "system": measure.pretty_name(),
