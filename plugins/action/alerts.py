@@ -22,7 +22,7 @@ class ActionModule(ActionBase):
     """Runs on the controller, but for the test."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """`apps`, `domains`, `serves`, `neighbours` and `first` of the host; see the documentation of the module."""
+        """`watched`, `domains`, `serves`, `neighbours` and `first` of the host; see the documentation of the module."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables, plan = task_vars or {}, run.load(run.PLAN)
         host = variables["inventory_hostname"]
@@ -62,7 +62,7 @@ def of_host(host: str, apps: list[dict[str, Any]], plan: dict[str, Any], variabl
     port = raw.get("ansible_port") or 22 if after in plan["workers"] else 80  # if only a refusal comes, it is there
     neighbours = [[after, address, int(port)]] if after != host else []
     return {
-        "apps": watched,
+        "watched": watched,
         "domains": sorted({name for app in sites for name in (*app["domains"], *app["aliases"])}),
         "serves": serves,
         "neighbours": neighbours,

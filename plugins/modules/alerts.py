@@ -32,7 +32,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-apps:
+watched:
   description: The apps of the host, each with C(name), C(host) (its domain), C(tls) and C(nginx).
   returned: with C(what=watched)
   type: list

@@ -325,4 +325,4 @@ def test_what_is_watched(host: str, balancers: list[str], workers: list[str], ex
     app = {"name": "hello", "domains": ["hello.test"], "aliases": ["www.hello.test"]}
     found = action.of_host(host, [app], plan, {"hostvars": Hosts()})
     assert {key: found[key] for key in expected} == expected
-    assert found["apps"] == [{"name": "hello", "host": "hello.test", "tls": not balancers, "nginx": host in web["hello"]}]
+    assert found["watched"] == [{"name": "hello", "host": "hello.test", "tls": not balancers, "nginx": host in web["hello"]}]

@@ -210,6 +210,8 @@ def send(target: str, title: str, body: str) -> str:
     except subprocess.TimeoutExpired:
         return f"no end within {SENT_WITHIN} s"
     said = re.sub(r"\w+://\S+", "(the target)", plain((done.stdout + done.stderr).strip()))
+    if "--help" in said:
+        said = "Apprise knows no such target"
     return "" if done.returncode == 0 else said.splitlines()[-1] if said else f"apprise ended with {done.returncode}"
 
 
