@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -233,6 +232,8 @@ def deliver(state: State, targets: Sequence[str], now: float) -> None:
 def heartbeat(url: str) -> None:
     """Ask the URL of somebody who notices when nobody does."""
     if url:
+        import urllib.request  # here, as it takes a tenth of a second
+
         try:
             urllib.request.urlopen(urllib.request.Request(url, headers={"User-Agent": "Plainstack"}), timeout=PATIENCE).close()
         except (OSError, ValueError) as error:
