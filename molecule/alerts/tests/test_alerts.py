@@ -191,7 +191,7 @@ def test_nobody_else_reads_the_targets(site: Site) -> None:
 def test_what_it_costs(site: Site) -> None:
     """Nothing runs between two looks."""
     FIRST.do("systemctl stop plainstack-alerts.timer; while systemctl is-active --quiet plainstack-alerts; do sleep 0.2; done")
-    assert FIRST.do("pgrep --full 'alerts.pyz|apprise' || :") == ""
+    assert FIRST.do("pgrep --full '[a]lerts.pyz|[a]pprise' || :") == ""
 
 
 def test_removed(site: Site) -> None:
