@@ -33,7 +33,7 @@ def find(name: str) -> str:
     :raises InventoryError: when there is none.
     """
     for path in (f"{DIRECTORY}/{name}", name):
-        if os.path.exists(path):
+        if name not in ("", ".", "..") and os.path.exists(path):
             return path
     known = ", ".join(names()) or "none"
     raise InventoryError(f"There is no inventory '{name}': {DIRECTORY}/ has {known}, and there is no such path.\nNext: plainstack new {name}")
@@ -98,10 +98,14 @@ class Inventory:
         if files or ids:
             self._loader.set_vault_secrets(CLI.setup_vault_secrets(self._loader, ids, files, auto_prompt=False))
 
-    def servers(self) -> list[str]:
-        """The names of the servers that have apps, in the order of the inventory."""
+    def servers(self, balancers: bool = False) -> list[str]:
+        """The names of the servers that have apps, in the order of the inventory.
+
+        :param balancers: whether the load balancers are wanted, too.
+        """
         groups = self._hosts.get_groups_dict()
-        return [*dict.fromkeys(host for group in GROUPS for host in groups.get(group, []))]
+        wanted = ("load_balancers", *GROUPS) if balancers else GROUPS
+        return [*dict.fromkeys(host for group in wanted for host in groups.get(group, []))]
 
     def _of(self, name: str) -> Mapping[str, Any]:
         found: Mapping[str, Any] = self._variables.get_vars(host=self._hosts.get_host(name))
@@ -140,7 +144,7 @@ class Inventory:
         from ansible.plugins.loader import connection_loader
         from ansible.template import Templar
 
-        if name not in self.servers():
+        if name not in self.servers(balancers=True):
             raise InventoryError(f"There is no server '{name}': {self.path} has {', '.join(self.servers()) or 'none'}.")
         variables = self._of(name)
         templar = Templar(loader=self._loader, variables=variables)
@@ -157,9 +161,9 @@ class Inventory:
     @staticmethod
     def _options(connection: Any) -> Iterator[str]:
         """Those of the inventory and of ansible.cfg, but for a shared connection: a window of its own must not end others' with Ctrl-C."""
+        yield from ("-o", "ControlPath=none")  # first, as ssh takes the first that it is given
         for key in ("ssh_args", "ssh_common_args", "ssh_extra_args"):
             yield from shlex.split(connection.get_option(key) or "")
-        yield from ("-o", "ControlPath=none")
 
 
 def configuration() -> str:

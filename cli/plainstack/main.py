@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -114,6 +115,21 @@ def fail(error: Exception) -> NoReturn:
     raise typer.Exit(2)
 
 
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """What the inventory or Ansible has against it ends the command with its own words."""
+    try:
+        yield
+    except InventoryError as error:
+        fail(error)
+    except Exception as error:
+        from ansible.errors import AnsibleError
+
+        if isinstance(error, AnsibleError):
+            fail(error)
+        raise
+
+
 def words(playbook: str, inventory: str, variables: dict[str, Any], general: dict[str, Any]) -> list[str]:
     """The command that does it, as one would type it.
 
@@ -185,13 +201,12 @@ def logs(
     if not follow:
         general = {"check": False, "verbose": verbose, "ask_become_pass": ask_become_pass, "ask_vault_pass": ask_vault_pass}
         play("logs", inventory, {"app": app, "lines": str(lines or ""), **narrowed}, general)
-    try:
-        if given := [f"--{name}" for name, value in narrowed.items() if value]:
-            raise InventoryError(f"With --follow there is no {', '.join(given)}: it shows what is written from now on.")
+    with told():
+        asked = {**narrowed, "verbose": verbose, "ask-become-pass": ask_become_pass, "ask-vault-pass": ask_vault_pass}
+        if given := [f"--{name}" for name, value in asked.items() if value]:
+            raise InventoryError(f"With --follow there is no {', '.join(given)}: it asks nothing, and shows all that is written from now on.")
         found = Inventory(inventories.find(inventory))
         code = remote.follow(found, found.app(app), lines or 10)
-    except InventoryError as error:
-        fail(error)
     raise typer.Exit(code)
 
 
@@ -226,11 +241,9 @@ def _server(inventory: str, name: str) -> tuple[Inventory, Server]:
 @main.command()
 def console(inventory: InventoryName, app: AppName = "", on: On = "") -> None:
     """A shell in the live release: its directory, environment, user and sandbox."""
-    try:
+    with told():
         found, server = _server(inventory, on)
         code = remote.console(server, found.app(app))
-    except InventoryError as error:
-        fail(error)
     raise typer.Exit(code)
 
 
@@ -242,10 +255,8 @@ def tunnel(
     on: On = "",
 ) -> None:
     """Have a port of this machine lead to one of a server, or to a socket there."""
-    try:
+    with told():
         code = remote.tunnel(_server(inventory, on)[1], port, to)
-    except InventoryError as error:
-        fail(error)
     raise typer.Exit(code)
 
 

@@ -17,7 +17,9 @@ from plainstack.inventories import Inventory, InventoryError, Server, ready
 COLOURS = (36, 33, 35, 32, 34, 31)  # of terminals, one after the other for the servers
 LONGEST = 4000  # characters of a line that are shown
 LOGS = """
-journalctl --follow --lines={lines} --output=short-iso-precise --no-hostname --all {units} &
+if uid=$(id -u {app} 2>/dev/null); then
+    journalctl --follow --lines={lines} --output=short-iso-precise --no-hostname --all _UID="$uid" &
+fi
 {nginx}
 wait
 """
@@ -34,15 +36,14 @@ def inert(text: str) -> str:
 
 def follow_script(app: str, domains: Iterable[str], lines: int) -> str:
     """What prints the lines of an app on a server as they come."""
-    units = " ".join(f"--unit={shlex.quote(unit)}" for unit in (f"{app}@*", f"{app}.*@*"))
     names = [one.replace(".", "[.]") for one in domains]
     patterns = [f"--regexp={shlex.quote(pattern)}" for one in names for pattern in (f'" {one} ', f'server: .*host: "{one}"')]
-    return LOGS.format(units=units, lines=lines, nginx=NGINX.format(patterns=" ".join(patterns)) if patterns else "")
+    return LOGS.format(app=shlex.quote(app), lines=lines, nginx=NGINX.format(patterns=" ".join(patterns)) if patterns else "")
 
 
 def follow(inventory: Inventory, app: str, lines: int) -> int:
     """Print the logs of all servers as they come, until Ctrl-C, or the connections have ended."""
-    servers = [inventory.server(name) for name in inventory.servers()]
+    servers = [inventory.server(name) for name in inventory.servers(balancers=True)]
     script = follow_script(app, inventory.apps().get(app, []), lines)
     width, colours = max(len(server.name) for server in servers), sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     running = [subprocess.Popen(server.command(script), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for server in servers]
@@ -50,8 +51,8 @@ def follow(inventory: Inventory, app: str, lines: int) -> int:
     def show(place: int) -> None:
         head = servers[place].name.ljust(width)
         head = f"\x1b[{COLOURS[place % len(COLOURS)]}m{head}\x1b[0m" if colours else head
-        with running[place].stdout or contextlib.nullcontext(()) as output:
-            for line in output:
+        with running[place].stdout or contextlib.nullcontext() as output:
+            while line := output.readline(LONGEST) if output else b"":
                 print(f"{head}  {inert(line.decode('utf-8', 'replace').rstrip())}", flush=True)
 
     threads = [threading.Thread(target=show, args=(place,), daemon=True) for place in range(len(servers))]
@@ -81,7 +82,7 @@ def enter(name: str) -> None:
         live = os.path.basename(os.readlink(f"/srv/{name}/live.sock")).removesuffix(".sock")
     except OSError:
         sys.exit(f"{name}: no release is live here.")
-    unit = subprocess.run(["systemctl", "cat", f"{name}@{live}.service"], capture_output=True, encoding="utf-8", errors="replace", check=False).stdout
+    done = subprocess.run(["systemctl", "cat", f"{name}@{live}.service"], capture_output=True, encoding="utf-8", errors="replace", check=False)
 
     class Named:
         pass
@@ -89,7 +90,10 @@ def enter(name: str) -> None:
     app = Named()
     app.name = name  # type: ignore[attr-defined]
     words = ["systemd-run", "--quiet", "--wait", "--collect", "--pty", f"--description=a shell of {name}, release {live}"]
-    words += [f"--property={line}" for line in settings(unit, app, live)]  # type: ignore[name-defined]  # noqa: F821
+    found = settings(done.stdout, app, live)  # type: ignore[name-defined]  # noqa: F821
+    if done.returncode or f"User={name}" not in found:
+        sys.exit(f"{name}: the unit of {live} cannot be read, and there is no sandbox without it: {done.stderr.strip()}")
+    words += [f"--property={line}" for line in found]
     path = f"/srv/{name}/releases/{live}/.venv/bin:/usr/local/bin:/usr/bin:/bin"
     os.execvp(words[0], [*words, "/usr/bin/env", f"PATH={path}", f"PS1={name}:\\w\\$ ", "/bin/bash", "--norc", "-i"])
 

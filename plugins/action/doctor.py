@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from ansible_collections.plainstack.web.plugins.action.status import ActionModule as Status
 from ansible_collections.plainstack.web.plugins.plugin_utils.definition import UnfitDefinitionError, definition
@@ -12,6 +13,12 @@ from ansible_collections.plainstack.web.plugins.plugin_utils.definition import U
 INDEX, ISSUER = "https://pypi.org/simple/", "https://acme-v02.api.letsencrypt.org/directory"
 INDEXES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")
 NEEDS = ("memory_mb", "disk_mb", "inodes", "clock_skew")
+
+
+def _public(url: str) -> str:
+    """A URL without the credentials in it."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 class ActionModule(Status):
@@ -27,12 +34,13 @@ class ActionModule(Status):
         environment = {str(key): str(value) for key, value in (given.get("build_environment") or {}).items()}
         urls = {}
         if host in plan["servers"] and not all(app["bundle"] for app in selected):
-            urls[next((environment[name] for name in INDEXES if environment.get(name)), INDEX)] = "has the packages of the apps (build_environment)"
+            urls[_public(next((environment[name] for name in INDEXES if environment.get(name)), INDEX))] = "has the packages of the apps (build_environment)"
         if acme:
-            urls[str(given.get("certbot_server") or ISSUER)] = "issues the certificates (certbot_server)"
+            urls[_public(str(given.get("certbot_server") or ISSUER))] = "issues the certificates (certbot_server)"
         proxy = {key: value for key, value in environment.items() if key.lower() in ("http_proxy", "https_proxy")}
         needed = {key: given[key] for key in NEEDS if key in given}
-        return {**asked, **needed, "now": time.time(), "nginx": edge, "acme": acme, "urls": urls, "build_environment": proxy}
+        ports = [80, 443] if host in (plan["balancers"] or plan["servers"]) and edge else [80] if edge else []
+        return {**asked, **needed, "ports": ports, "now": time.time(), "nginx": edge, "acme": acme, "urls": urls, "build_environment": proxy}
 
     def _look(self, variables: dict[str, Any], host: str, plan: Mapping[str, Any]) -> dict[str, Any]:
         """What was seen, and which names visitors come to this host by."""

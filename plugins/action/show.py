@@ -77,7 +77,7 @@ class ActionModule(ActionBase):
             sites: dict[str, dict[str, Any]] = {}
             for one in seen.values():
                 own = {*outside.resolve(one["address"]), *one.get("addresses", [])}
-                serves = one.get("status", {}).get("nginx") == "active"
+                serves = bool(one.get("set_up"))
                 for name, default_issuer in one["names"].items():
                     site = sites.setdefault(name, {"domain": name, "own": set(), "proxied": False, "serves": True, "default_issuer": default_issuer})
                     site.update(own=site["own"] | own, proxied=site["proxied"] or one["proxied"], serves=site["serves"] and serves)

@@ -41,9 +41,14 @@ options:
     type: bool
     default: false
   urls:
-    description: What the host must reach, with what it is for; set by the action plugin.
+    description: What the host must reach, without credentials, with what it is for; set by the action plugin.
     type: dict
     default: {}
+  ports:
+    description: Where visitors come in; set by the action plugin.
+    type: list
+    elements: int
+    default: [80, 443]
   now:
     description: The controller's clock, in seconds since 1970; set by the action plugin.
     type: float
@@ -108,7 +113,8 @@ def main() -> None:
             "serves": {"type": "bool", "default": True},
             "nginx": {"type": "bool", "default": True},
             "acme": {"type": "bool", "default": False},
-            "urls": {"type": "dict", "default": {}, "no_log": True},
+            "urls": {"type": "dict", "default": {}},
+            "ports": {"type": "list", "elements": "int", "default": [80, 443]},
             "now": {"type": "float", "default": 0},
             "memory_mb": {"type": "int", "default": 400},
             "disk_mb": {"type": "int", "default": 500},
@@ -122,7 +128,7 @@ def main() -> None:
     given = module.params
     host = measure(given["now"], given["inodes"], given["nginx"], given["acme"])
     least = Needs(given["memory_mb"], given["disk_mb"], given["inodes"], given["clock_skew"])
-    seen = doctor.summary(doctor.look(host, least, given["urls"], given["build_environment"]))
+    seen = doctor.summary(doctor.look(host, least, given["ports"], given["urls"], given["build_environment"]))
     apps = json.loads(decode(given["apps"]) or "[]")
     module.exit_json(changed=False, seen={**seen, "status": status.of_host(apps, given["known"], given["domains"], given["serves"])})
 

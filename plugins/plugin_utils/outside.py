@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import ssl
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -12,6 +13,8 @@ from typing import Any
 from ansible_collections.plainstack.web.plugins.module_utils.controller.doctor import Finding, of_caa, of_certificate, of_names, of_port
 
 REACHED_WITHIN = 5  # seconds
+NO_WAY = "this machine has no IPv6"
+NO_IPV6 = "Addresses of IPv6 were not connected to: this machine has no way to them."
 NO_CAA = "CAA records were not asked for: the Python package dnspython is not installed beside Ansible."
 
 
@@ -31,7 +34,8 @@ def connect(address: str, port: int) -> str:
     except TimeoutError:
         return f"no answer within {REACHED_WITHIN} s"
     except OSError as error:
-        return error.strerror or str(error)
+        no_way = error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL) and ":" in address
+        return NO_WAY if no_way else error.strerror or str(error)
     return ""
 
 
@@ -65,26 +69,31 @@ def caa(domain: str) -> set[str] | None:
             continue
         except dns.exception.DNSException:
             return None
-        return {record.value.decode("ascii", "replace").split(";")[0].strip() for record in answer if record.tag == b"issue"}
+        named = [record for record in answer if record.tag.lower() == b"issue"]
+        return {record.value.decode("ascii", "replace").split(";")[0].strip() for record in named} if named else None
     return None
 
 
-def _of_domain(domain: str, own: Collection[str], proxied: bool, serves: bool, default_issuer: bool) -> tuple[list[Finding], bool]:
-    """What is wrong with it, and whether its CAA records could be asked for."""
-    addresses = resolve(domain)
-    found = of_names(domain, sorted(addresses), own, proxied)
-    for address in sorted(addresses):
-        for port in (80, 443):
-            found += of_port(domain, address, port, connect(address, port), serves)
-    if addresses:
-        found += of_certificate(domain, verify(min(addresses), domain), serves)
-    asked = True
+def _of_domain(domain: str, own: Collection[str], proxied: bool, serves: bool, default_issuer: bool) -> tuple[list[Finding], set[str]]:
+    """What is wrong with it, and what could not be looked at."""
+    addresses, notes = sorted(resolve(domain)), set()
+    found, reached = of_names(domain, addresses, own, proxied), []
+    for address in addresses:
+        outcomes = {port: connect(address, port) for port in (80, 443)}
+        if NO_WAY in outcomes.values():
+            notes.add(NO_IPV6)
+            continue
+        for port, outcome in outcomes.items():
+            found += of_port(domain, address, port, outcome, serves)
+        reached += [address] if not outcomes[443] else []
+    wrong = next((why for address in reached if (why := verify(address, domain))), "")
+    found += of_certificate(domain, wrong, serves)
     if default_issuer and addresses:
         try:
             found += of_caa(domain, caa(domain))
         except ImportError:
-            asked = False
-    return found, asked
+            notes.add(NO_CAA)
+    return found, notes
 
 
 def look(sites: Sequence[Mapping[str, Any]]) -> tuple[list[Finding], list[str]]:
@@ -93,7 +102,7 @@ def look(sites: Sequence[Mapping[str, Any]]) -> tuple[list[Finding], list[str]]:
     :param sites: each with its `domain`, the `own` addresses of its servers, whether it is `proxied`, whether nginx `serves` it already, and whether
         Let's Encrypt, the `default_issuer`, is to issue its certificate.
     """
-    ask: Callable[[Mapping[str, Any]], tuple[list[Finding], bool]] = lambda site: _of_domain(**site)  # noqa: E731
+    ask: Callable[[Mapping[str, Any]], tuple[list[Finding], set[str]]] = lambda site: _of_domain(**site)  # noqa: E731
     with ThreadPoolExecutor(16) as pool:
         found = list(pool.map(ask, sites))
-    return [one for findings, _asked in found for one in findings], [] if all(asked for _findings, asked in found) else [NO_CAA]
+    return [one for findings, _notes in found for one in findings], sorted({note for _findings, notes in found for note in notes})

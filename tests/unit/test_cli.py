@@ -169,6 +169,14 @@ def test_how_a_server_is_reached(here: Path) -> None:
     assert found.server("web1").command("id", terminal=True)[1 :: len(words)] == ["-t", "sudo bash -c id"]
     with pytest.raises(InventoryError, match="There is no server 'web3': inventories/production has web1, web2, work1"):
         found.server("web3")
+    assert words[1:3] == ("-o", "ControlPath=none"), "ssh takes the first"
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."])
+def test_no_name_is_no_inventory(here: Path, name: str) -> None:
+    """A variable that is not set would merge all inventories."""
+    with pytest.raises(InventoryError, match="There is no inventory"):
+        inventories.find(name)
 
 
 def test_which_app(here: Path) -> None:
@@ -201,15 +209,18 @@ def test_logs_are_followed(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
 def test_what_is_followed() -> None:
     script = remote.follow_script("my-shop", ["shop.test", "x.y.test"], 5)
     assert "--lines=5" in script
-    assert "--unit='my-shop@*' --unit='my-shop.*@*'" in script
+    assert "id -u my-shop" in script
+    assert '_UID="$uid"' in script, "also of a release that comes meanwhile"
     assert "--regexp='\" shop[.]test '" in script
     assert "access.log" not in remote.follow_script("jobs", [], 5), "an app without a site"
     assert subprocess.run(["bash", "-n", "-c", script], check=False).returncode == 0
 
 
-def test_the_shell_is_in_the_sandbox(tmp_path: Path) -> None:
-    """The script is run for real, where systemd and the paths are others."""
-    (tmp_path / "systemctl").write_text("#!/bin/sh\nprintf '[Service]\\nType=notify\\nUser=%%p\\nProtectSystem=strict\\nExecStart=x\\n'\n")
+@pytest.mark.parametrize("fails", ["", "exit 1", "echo"])
+def test_the_shell_is_in_the_sandbox(tmp_path: Path, fails: str) -> None:
+    """The script is run for real, where systemd and the paths are others; without the unit there is no shell."""
+    unit = r"printf '[Service]\nType=notify\nUser=%%p\nProtectSystem=strict\nExecStart=x\n'"
+    (tmp_path / "systemctl").write_text(f"#!/bin/sh\n{fails or unit}\n")
     (tmp_path / "systemd-run").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     for name in ("systemctl", "systemd-run"):
         (tmp_path / name).chmod(0o755)
@@ -222,6 +233,10 @@ def test_the_shell_is_in_the_sandbox(tmp_path: Path) -> None:
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run(["python3", "-I", "-c", code], env=environment, capture_output=True, text=True, check=False)
     words = done.stdout.splitlines()
+    if fails:
+        assert (done.returncode, words) == (1, [])
+        assert "there is no sandbox without it" in done.stderr
+        return
     assert done.returncode == 0, done.stderr
     assert [word for word in words if word.startswith("--property")] == ["--property=User=hello", "--property=ProtectSystem=strict"]
     assert "PATH=/srv/hello/releases/20260102T000000Z-bbbbbbbb/.venv/bin:/usr/local/bin:/usr/bin:/bin" in words

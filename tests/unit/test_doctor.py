@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.server
 import json
 import socket
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+from ansible_collections.plainstack.web.plugins.action.doctor import _public
 from ansible_collections.plainstack.web.plugins.module_utils.controller import doctor as controller
 from ansible_collections.plainstack.web.plugins.module_utils.host import doctor, packages
 from ansible_collections.plainstack.web.plugins.module_utils.host.preflight import Host, Needs
@@ -33,7 +35,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
 
 
 def test_a_healthy_host(told: Told) -> None:
-    assert doctor.look(HOST, NEEDS, {}, {}) == []
+    assert doctor.look(HOST, NEEDS, (80, 443), {}, {}) == []
 
 
 @pytest.mark.parametrize(
@@ -45,39 +47,41 @@ def test_a_healthy_host(told: Told) -> None:
         ({"apt-get": "E: Unmet dependencies\n"}, "error", "apt says: E: Unmet dependencies", "--fix-broken"),
         ({"systemctl": "x.service loaded failed failed X\n"}, "warning", "the unit x.service has failed", "reset-failed x.service"),
         (
-            {"ufw": "Status: active\n\n22/tcp  ALLOW  Any\n8080/tcp  ALLOW  Any\n443/tcp  DENY  Any\n"},
+            {"ufw": "Status: active\n\n22/tcp  ALLOW  Any\n80/tcp  ALLOW  Any\n443/tcp  DENY  Any\n"},
             "error",
             "ufw is on",
-            "ufw allow 80,443/tcp",
+            "ufw allow 443/tcp",
         ),
         ({"missing": doctor.NEEDRESTART}, "warning", "needrestart may restart nginx", "deploy once"),
     ],
 )
 def test_what_is_found(told: Told, changes: Told, level: str, what: str, then: str) -> None:
     told.update(changes)
-    [found] = doctor.look(HOST, NEEDS, {}, {})
+    [found] = doctor.look(HOST, NEEDS, (80, 443), {}, {})
     assert (found["level"], what in found["what"], then in found["next"]) == (level, True, True), found
 
 
-@pytest.mark.parametrize("allowed", ["80,443/tcp  ALLOW  Any", "443  ALLOW IN  Any", "Nginx Full  ALLOW  Any", "80/tcp (v6)  ALLOW  Any (v6)"])
+@pytest.mark.parametrize(
+    "allowed", ["80,443/tcp  ALLOW  Any", "443  ALLOW IN  Any\n80/tcp (v6)  ALLOW  Any (v6)", "Nginx Full  ALLOW  Any", "Anywhere  ALLOW  10.0.0.2"]
+)
 def test_what_ufw_lets_in(told: Told, allowed: str) -> None:
     told["ufw"] = f"Status: active\n\n{allowed}\n"
-    assert doctor.look(HOST, NEEDS, {}, {}) == []
+    assert doctor.look(HOST, NEEDS, (80, 443), {}, {}) == []
 
 
 def test_a_container_has_the_clock_of_its_host(told: Told) -> None:
     told.update({"systemd-detect-virt": "podman\n", "timedatectl": "NTP=no\n"})
-    assert doctor.look(HOST, NEEDS, {}, {}) == []
+    assert doctor.look(HOST, NEEDS, (80, 443), {}, {}) == []
 
 
 def test_what_a_deploy_would_refuse(told: Told) -> None:
-    [found] = doctor.look(HOST, Needs(400, 10000, 20000, 300), {}, {})
+    [found] = doctor.look(HOST, Needs(400, 10000, 20000, 300), (), {}, {})
     assert (found["level"], found["what"][:34]) == ("error", "9000 MiB of disk are free for /srv")
 
 
 def test_what_a_program_prints_does_nothing_to_a_terminal(told: Told) -> None:
     told["dpkg"] = "\x1b[2J half-installed\n"
-    assert r"\x1b[2J" in doctor.look(HOST, NEEDS, {}, {})[0]["what"]
+    assert r"\x1b[2J" in doctor.look(HOST, NEEDS, (80, 443), {}, {})[0]["what"]
 
 
 @pytest.fixture
@@ -105,12 +109,12 @@ def free_port() -> int:
 
 def test_what_cannot_be_reached(server: str) -> None:
     """Any answer is one, and credentials of a URL are not shown."""
-    nobody = f"http://user:swordfish@127.0.0.1:{free_port()}/simple"
-    found = list(doctor.reached({server: "is well", nobody: "has the packages", "nonsense": "is no URL"}, {}))
+    nobody = f"http://127.0.0.1:{free_port()}/simple"
+    found = list(doctor.reached({server: "is well", nobody: "has the packages", "http://x:y/": "is no URL"}, {}))
     assert [one["level"] for one in found] == ["error", "error"]
     first = found[0]
     assert "has the packages" in first["what"]
-    assert "swordfish" not in json.dumps(list(found))
+    assert _public("https://ci:swordfish@index.test:8443/simple/") == "https://index.test:8443/simple/"
 
 
 def test_through_a_proxy(server: str) -> None:
@@ -137,6 +141,12 @@ def test_names(resolved: Sequence[str], own: Sequence[str], proxied: bool, said:
     assert [one["what"].startswith(said) for one in found] == ([True] if said else [])
 
 
+def test_behind_an_address_that_is_not_its_own() -> None:
+    """A server that knows private addresses alone may be behind another one: no error."""
+    for own, level in ((["10.0.0.5"], "warning"), (["10.0.0.5", "8.8.8.8"], "error"), (["web1.example.com"], "warning")):
+        assert [one["level"] for one in controller.of_names("hello.test", ["1.1.1.1"], own, False)] == [level]
+
+
 @pytest.mark.parametrize(("outcome", "serves", "count"), [("", True, 0), ("refused", False, 0), ("refused", True, 1), ("no answer within 5 s", False, 1)])
 def test_ports(outcome: str, serves: bool, count: int) -> None:
     """Before the first deploy nothing listens, and a firewall can be told from that."""
@@ -161,6 +171,8 @@ def test_caa_of_what_a_domain_belongs_to(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(dns.resolver, "resolve", resolve)
     assert outside.caa("shop.example.com") == {"letsencrypt.org"}
+    Record.tag = b"iodef"
+    assert outside.caa("shop.example.com") is None, "who may issue is not said"
     monkeypatch.setattr(dns.resolver, "resolve", lambda *_given, **_named: (_ for _ in ()).throw(dns.resolver.NXDOMAIN))
     assert outside.caa("shop.example.com") is None
 
@@ -175,18 +187,31 @@ def test_connections() -> None:
 
 def test_a_site_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outside, "resolve", lambda name: {"203.0.113.7"} if name == "hello.test" else set())
-    monkeypatch.setattr(outside, "connect", lambda address, port: "no answer within 5 s" if port == 443 else "")
+    monkeypatch.setattr(outside, "connect", lambda address, port: "no answer within 5 s" if port == 80 else "")
     monkeypatch.setattr(outside, "verify", lambda address, domain: "self-signed certificate")
     monkeypatch.setattr(outside, "caa", lambda domain: (_ for _ in ()).throw(ImportError))
     site = {"domain": "hello.test", "own": ["203.0.113.7"], "proxied": False, "serves": True, "default_issuer": True}
     found, notes = outside.look([site, {**site, "domain": "none.test"}])
     assert [(one["where"], one["what"].split(":")[0]) for one in found] == [
-        ("hello.test", "port 443 of 203.0.113.7 cannot be reached from here"),
+        ("hello.test", "port 80 of 203.0.113.7 cannot be reached from here"),
         ("hello.test", "browsers do not trust its certificate"),
         ("none.test", "it has no address in DNS"),
     ]
     assert notes == [outside.NO_CAA]
     assert outside.look([{**site, "default_issuer": False}])[1] == []
+
+
+def test_a_machine_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says nothing of the server."""
+
+    def create_connection(place: tuple[str, int], _timeout: float) -> socket.socket:
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+    monkeypatch.setattr(outside, "resolve", lambda _name: {"2001:db8::1"})
+    monkeypatch.setattr("socket.create_connection", create_connection)
+    site = {"domain": "hello.test", "own": ["2001:db8::1"], "proxied": False, "serves": True, "default_issuer": False}
+    assert outside.look([site]) == ([], [outside.NO_IPV6])
+    assert outside.connect("203.0.113.7", 80) == "Network is unreachable"
 
 
 def test_a_certificate_that_nobody_trusts(monkeypatch: pytest.MonkeyPatch) -> None:

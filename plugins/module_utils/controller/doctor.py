@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -38,15 +39,25 @@ def of_names(domain: str, resolved: Collection[str], own: Collection[str], proxi
     elsewhere = sorted({*resolved} - {*own})
     if not elsewhere or proxied:
         return []
+    # Behind one address for all a server knows its private one alone
+    public = any(ipaddress.ip_address(one.partition("%")[0]).is_global for one in own if _is_address(one))
     kinds = " and ".join(kind for kind, colon in (("A", False), ("AAAA", True)) if any((":" in one) == colon for one in elsewhere))
     return [
         finding(
-            ERROR,
+            ERROR if public else WARNING,
             domain,
             f"its {kinds} record leads to {', '.join(elsewhere)}; the servers have {', '.join(own) or 'no address that is known'}",
             "correct the record; behind a CDN set nginx_trusted_proxies (docs/howto.md)",
         )
     ]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def of_port(domain: str, address: str, port: int, outcome: str, serves: bool) -> list[Finding]:
@@ -91,12 +102,13 @@ def of_servers(seen: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
             found.append(finding(ERROR, server, str(one["error"]), "ssh to it must log in without a question, and 'sudo -n true' must work there"))
             continue
         found += [finding(each["level"], server, each["what"], each["next"]) for each in one["findings"]]
+    bare = [server for server, one in seen.items() if not one.get("set_up") and not any(app["live"] for app in one.get("status", {}).get("apps", []))]
     states = {server: one["status"] for server, one in seen.items() if one.get("status")}
     for level, lines in zip(LEVELS, status.judge(states), strict=True):
         for line in lines:
             where, _, what = line.partition(": ")
-            bare = any(not states[server]["apps"] or not any(app["live"] for app in states[server]["apps"]) for server in states if server == where)
-            if not bare:  # nothing was deployed there yet, and what is missing is no finding
+            # Where nothing was deployed yet, what is missing is no finding
+            if where not in bare:
                 found.append(finding(level, where, what))
     return found
 

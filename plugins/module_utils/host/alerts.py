@@ -235,7 +235,7 @@ def heartbeat(url: str) -> None:
         import urllib.request  # here, as it takes a tenth of a second
 
         try:
-            urllib.request.urlopen(urllib.request.Request(url, headers={"User-Agent": "Plainstack"}), timeout=PATIENCE).close()
+            urllib.request.build_opener().open(urllib.request.Request(url, headers={"User-Agent": "Plainstack"}), timeout=PATIENCE).close()
         except (OSError, ValueError) as error:
             print(f"heartbeat: {type(error).__name__}", file=sys.stderr)
 

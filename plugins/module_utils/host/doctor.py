@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import urllib.error
@@ -20,7 +21,12 @@ REACHED_WITHIN = 6  # seconds
 SHOWN = 20  # findings of one kind
 NEEDRESTART = "/etc/needrestart/conf.d/plainstack.conf"
 FILES = ("/etc/needrestart/needrestart.conf",)
-OPEN = re.compile(r"^(?:80|443|80,443)(?:/tcp)?\s|^(?:Nginx|WWW|Apache)\b", re.MULTILINE)
+# Rules of ufw that let everybody reach a port: by number, by the name of a profile, or one for all ports
+OPEN = {
+    80: re.compile(r"(?:80|80,443)(?:/tcp)?(?: \(v6\))?\s|(?:Nginx|WWW|Apache)(?: HTTP| Full)?(?: \(v6\))?\s|Anywhere"),
+    443: re.compile(r"(?:443|80,443)(?:/tcp)?(?: \(v6\))?\s|(?:Nginx HTTPS|Nginx Full|WWW Secure|WWW Full|Apache Secure|Apache Full)(?: \(v6\))?\s|Anywhere"),
+}
+SET_UP = "/var/lib/plainstack/configuration/nginx"  # there once nginx was configured
 
 Finding = dict[str, str]
 
@@ -61,13 +67,16 @@ def failed_units() -> Iterator[Finding]:
         yield finding(WARNING, f"the unit {name} has failed", f"systemctl status {name}; once that is well: sudo systemctl reset-failed {name}")
 
 
-def ufw() -> Iterator[Finding]:
-    """Whether it lets visitors in."""
+def ufw(ports: Sequence[int]) -> Iterator[Finding]:
+    """Whether it lets visitors in.
+
+    :param ports: that they come to; none on a server without nginx.
+    """
     said = output("ufw", "status") if os.path.exists("/usr/sbin/ufw") else ""
     if "Status: active" in said:
-        allowed = [line for line in said.splitlines() if " ALLOW" in line and OPEN.search(line)]
-        if not allowed:
-            yield finding(ERROR, "ufw is on and lets nobody reach the ports 80 and 443", "sudo ufw allow 80,443/tcp")
+        allowed = [line for line in said.splitlines() if " ALLOW" in line]
+        for port in [port for port in ports if not any(OPEN[port].match(line) for line in allowed)]:
+            yield finding(ERROR, f"ufw is on and lets nobody reach port {port}", f"sudo ufw allow {port}/tcp")
 
 
 def needrestart() -> Iterator[Finding]:
@@ -79,7 +88,7 @@ def needrestart() -> Iterator[Finding]:
 def reached(urls: Mapping[str, str], environment: Mapping[str, str]) -> Iterator[Finding]:
     """Whether the host reaches what it needs; any answer counts.
 
-    :param urls: of each URL what it is for.
+    :param urls: of each URL, without credentials, what it is for.
     :param environment: with the proxy, as builds have it.
     """
     proxies = {scheme: value for scheme in ("http", "https") for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY") if (value := environment.get(name))}
@@ -91,19 +100,20 @@ def reached(urls: Mapping[str, str], environment: Mapping[str, str]) -> Iterator
                 return ""
         except urllib.error.HTTPError:
             return ""
-        except (OSError, ValueError) as error:
+        except OSError as error:
             return str(getattr(error, "reason", error)) or type(error).__name__
+        except (ValueError, http.client.HTTPException):
+            return "it is no URL"
 
     with ThreadPoolExecutor(4) as pool:
         for url, why in zip(urls, pool.map(ask, urls), strict=True):
             if why and "CERTIFICATE_VERIFY_FAILED" not in why:  # it answered; what pip and certbot trust is set elsewhere
-                place = re.sub(r"//[^/@]*@", "//", url)
-                yield finding(ERROR, f"{place} cannot be reached, which {urls[url]}: {why}", f"curl -I {place} on the server")
+                yield finding(ERROR, f"{url} cannot be reached, which {urls[url]}: {why}", f"curl -I {url} on the server")
 
 
-def look(host: Host, least: Needs, urls: Mapping[str, str], environment: Mapping[str, str]) -> list[Finding]:
-    """All of it."""
-    checks: Sequence[Iterator[Finding]] = (needs(host, least), clock(), apt(), failed_units(), ufw(), needrestart(), reached(urls, environment))
+def look(host: Host, least: Needs, ports: Sequence[int], urls: Mapping[str, str], environment: Mapping[str, str]) -> list[Finding]:
+    """All of it; see `ufw` and `reached`."""
+    checks: Sequence[Iterator[Finding]] = (needs(host, least), clock(), apt(), failed_units(), ufw(ports), needrestart(), reached(urls, environment))
     return [one for check in checks for one in check]
 
 
@@ -114,4 +124,4 @@ def addresses() -> list[str]:
 
 def summary(found: Sequence[Finding]) -> dict[str, Any]:
     """What the module returns."""
-    return {"findings": list(found), "addresses": addresses()}
+    return {"findings": list(found), "addresses": addresses(), "set_up": os.path.exists(SET_UP)}
