@@ -126,10 +126,10 @@ def test_an_app_that_is_killed(site: Site) -> None:
 
 def test_nginx_that_is_stopped(site: Site) -> None:
     """It, and the site that visitors do not get any more."""
-    SECOND.do("systemctl stop nginx")
+    SECOND.do("systemctl stop nginx.socket nginx.service")
     comes(SECOND, "nginx does not run: its unit is inactive")
     comes(SECOND, "hello: hello.test/healthz ")
-    SECOND.do("systemctl start nginx")
+    SECOND.do("systemctl start nginx.socket nginx.service")
     comes(SECOND, "over: nginx does not run", OVER)
     comes(SECOND, "over: hello: hello.test/healthz", OVER)
     assert len(titles(SECOND)) == 4

@@ -122,7 +122,7 @@ def test_what_doctor_finds(site: Site) -> None:
     """Each caused for real."""
     holds = "import fcntl, time; fcntl.lockf(open('/var/lib/dpkg/lock-frontend', 'w'), fcntl.LOCK_EX); time.sleep(600)"
     FIRST.do(f'systemd-run --unit=holder python3 -c "{holds}"; systemd-run --unit=ends /bin/false; touch /run/reboot-required')
-    SECOND.do("systemctl stop nginx; systemd-run --unit=web python3 -m http.server 80")
+    SECOND.do("systemctl stop nginx.socket nginx.service; systemd-run --unit=web python3 -m http.server 80")
     FIRST.until("it has failed", "systemctl is-failed ends.service")
     SECOND.until("it listens", "curl --silent http://127.0.0.1/ --output /dev/null")
     done = daily(site, "doctor", "-e", "outside=false", "-e", "preflight_disk_mb=100000000", "-e", "format=json")
@@ -131,7 +131,7 @@ def test_what_doctor_finds(site: Site) -> None:
     found = [(one["level"], one["where"], one["what"]) for one in json.loads(line)["findings"]]
     text = daily(site, "doctor", "-e", "outside=false").output
     FIRST.do("systemctl stop holder; systemctl reset-failed ends.service; rm /run/reboot-required")
-    SECOND.do("systemctl stop web; systemctl start nginx")
+    SECOND.do("systemctl stop web; systemctl start nginx.socket nginx.service")
     for level, server, begins in (
         ("warning", FIRST, "apt is in use by python3 (process "),
         ("warning", FIRST, "the unit ends.service has failed"),
