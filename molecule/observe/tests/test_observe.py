@@ -120,10 +120,11 @@ def test_doctor_of_a_healthy_fleet(site: Site) -> None:
 
 def test_what_doctor_finds(site: Site) -> None:
     """Each caused for real."""
-    holds = "import fcntl, time; fcntl.lockf(open('/var/lib/dpkg/lock-frontend', 'w'), fcntl.LOCK_EX); time.sleep(600)"
+    holds = "import fcntl, time; lock = open('/var/lib/dpkg/lock-frontend', 'w'); fcntl.lockf(lock, fcntl.LOCK_EX); time.sleep(600)"
     FIRST.do(f'systemd-run --unit=holder python3 -c "{holds}"; systemd-run --unit=ends /bin/false; touch /run/reboot-required')
     SECOND.do("systemctl stop nginx.socket nginx.service; systemd-run --unit=web python3 -m http.server 80")
     FIRST.until("it has failed", "systemctl is-failed ends.service")
+    FIRST.until("the lock is taken", "grep --quiet POSIX /proc/locks")
     SECOND.until("it listens", "curl --silent http://127.0.0.1/ --output /dev/null")
     done = daily(site, "doctor", "-e", "outside=false", "-e", "preflight_disk_mb=100000000", "-e", "format=json")
     assert done.code != 0
