@@ -124,7 +124,8 @@ def test_what_doctor_finds(site: Site) -> None:
     FIRST.do(f'systemd-run --unit=holder python3 -c "{holds}"; systemd-run --unit=ends /bin/false; touch /run/reboot-required')
     SECOND.do("systemctl stop nginx.socket nginx.service; systemd-run --unit=web python3 -m http.server 80")
     FIRST.until("it has failed", "systemctl is-failed ends.service")
-    FIRST.until("the lock is taken", "grep --quiet POSIX /proc/locks")
+    tries = "import fcntl; fcntl.lockf(open('/var/lib/dpkg/lock-frontend', 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    FIRST.until("the lock is taken", f'! python3 -c "{tries}"')
     SECOND.until("it listens", "curl --silent http://127.0.0.1/ --output /dev/null")
     done = daily(site, "doctor", "-e", "outside=false", "-e", "preflight_disk_mb=100000000", "-e", "format=json")
     assert done.code != 0
