@@ -56,7 +56,9 @@ def _units(app: App, state: State, found: Sequence[Mapping[str, Any]]) -> Iterat
             how = "has failed" if job else "ends again and again" if one["restarts"] > 3 else "has ended"
             what = f"{app.name}: {'the run of the timer' if job else 'the app' if one['kind'] == 'instance' else 'the process'} {one['name']} {how}"
             detail = systemd.log(unit, LINES, ended=True)
-            yield Problem(f"unit {app.name} {one['name']}", f"{what} (release {one['release']})", f"journalctl --unit={unit}", detail=detail)
+            # What is just being switched to starts a moment after it has become the live one
+            lasts = 20.0 if not job and one["state"] == "inactive" and not again else 0.0
+            yield Problem(f"unit {app.name} {one['name']}", f"{what} (release {one['release']})", f"journalctl --unit={unit}", lasts, detail)
 
 
 def _app(app: App, about: Mapping[str, Any], marks: Mapping[str, Any], state: State) -> Iterator[Problem]:
