@@ -24,7 +24,7 @@ SHOWN = 120  # lines of a failed stage
 LANES = 2
 ALONE = ("fleet", "release")  # scenarios that load the machine and compare what that costs
 BY_NAME = ("realapps",)  # scenarios that take long, and are run where they are named: `make test-apps`
-OWN = ("alerts", "observe")  # scenarios whose VMs are their own
+OWN = ("observe",)  # scenarios whose VMs are their own
 OF_SNAPSHOTS = ("faults", "interrupted")  # scenarios whose VMs start from snapshots of provisioned ones, and are their own
 ANCHOR = "lab-anchor"
 

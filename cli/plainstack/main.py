@@ -63,7 +63,6 @@ OPTIONS = {
         Option("retry_after", "Seconds after which a client may come again"),
         Option("since", "How far back, such as 20min, or a time"),
         Option("source", "Only what comes from there: app, access, error, deploys"),
-        Option("test", "Send one message of each kind to each target", True),
         Option("until", "Up to then"),
     )
 }
@@ -79,7 +78,6 @@ PLAYBOOKS: dict[str, tuple[str, tuple[str, ...]]] = {
     "start": ("Start what was stopped.", ("process", *RUN)),
     "maintenance": ("Show visitors a page, until it is switched off.", ("mode", "message", "allow", "retry_after", "confirmed")),
     "doctor": ("What is wrong with servers, DNS and sites, or soon will be.", ("format", "outside")),
-    "alerts": ("Have somebody told when something goes wrong.", ("test", "confirmed")),
     "status": ("How the servers and apps are.", ("format", "report")),
     "releases": ("What can be gone back to.", ()),
     "teardown": ("Remove an app that is not in the inventory any more.", ("data", *RUN)),
