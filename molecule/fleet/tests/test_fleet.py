@@ -258,7 +258,7 @@ def test_maintenance(fleet: Fleet) -> None:
 
     def seen() -> list[str]:
         asks = "curl --silent --insecure --output /dev/null --write-out '%{{http_code}}' --resolve {0}:443:{1} https://{0}/"
-        return [VMS["app1"].do(asks.format(NAME, HOSTS["lab"]["hosts"][name]["private_address"])) for name in BALANCERS]
+        return [VMS["lb1"].do(asks.format(NAME, HOSTS["lab"]["hosts"][name]["private_address"])) for name in BALANCERS]
 
     assert seen() == ["200", "200"]
     with fleet.part("maintenance, whose visitors are allowed"):
