@@ -74,6 +74,14 @@ def test_apps_that_share_a_domain(path: str, others: Sequence[str], patterns: li
     assert lines[lines.index(r'"~^000 http /\.well-known/acme-challenge/" 0;') + 1 : lines.index("default 0;", 5)] == patterns
 
 
+def test_no_key_of_the_map_is_too_long_for_nginx() -> None:
+    """It takes 64 bytes by default, and names of apps have up to 31; patterns may have any length."""
+    found = files({**APP, "name": "a" * 31}, [], WANTED, "k" * 16)
+    keys = [line.split()[0] for text in found.values() for line in text.splitlines() if line.startswith('    "')]
+    assert keys
+    assert all(key.startswith('"~') for key in keys)
+
+
 def test_what_is_said() -> None:
     links = {"hello": link("hello", "hello.test", "k")}
     did = {"web1": {"apps": {"hello": True}}, "web2": {"apps": {"hello": False}}}

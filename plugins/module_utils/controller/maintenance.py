@@ -43,7 +43,7 @@ map $cookie_plainstack_maintenance $plainstack_opened_{name} {{ {key} 1; default
 map "$plainstack_probe$plainstack_allowed_{name}$plainstack_opened_{name} $scheme $uri" $plainstack_maintenance_{name} {{
     volatile;
     "~^[01]*1" 0;
-    "000 https /.plainstack/{app}.open/{key}" 0;
+    "~^000 https /\\.plainstack/{app}\\.open/{key}\\z" 0;
     "~^000 http /\\.well-known/acme-challenge/" 0;
 {others}    {own} 1;
     default 0;
