@@ -91,9 +91,10 @@ def switch(app: App, on: bool, files: Mapping[str, str], about: Mapping[str, Any
             write(app.maintenance, json.dumps(about))
         elif was and not on:
             os.unlink(app.maintenance)
-    works = systemd.show(app.unit(app.live_id(), "target"), "ActiveState")["ActiveState"] == "active"
+    timers = _timers(app)  # a load balancer has none
+    works = bool(timers) and systemd.show(app.unit(app.live_id(), "target"), "ActiveState")["ActiveState"] == "active"
     # Whatever an earlier run got to; but not those of an app that was stopped meanwhile
-    wrong = [unit for unit in _timers(app) if (systemd.show(unit, "ActiveState")["ActiveState"] == "active") == on] if on or works else []
+    wrong = [unit for unit in timers if (systemd.show(unit, "ActiveState")["ActiveState"] == "active") == on] if on or works else []
     if wrong:
         systemd.systemctl("stop" if on else "start", *wrong, check=not on)
     return changed or was != on or bool(wrong)
