@@ -35,7 +35,8 @@ p {{ margin: 0; max-width: 36rem; overflow-wrap: anywhere; white-space: pre-line
 </body>
 </html>
 """
-# In http{{}}: who gets the page. Health checks, networks that are allowed and who has opened the link do not
+# In http{{}}: who gets the page. Health checks, networks that are allowed and who has opened the link do not, nor does the page itself, for which
+# nginx asks once more
 MAP = """geo $plainstack_allowed_{name} {{
     default 0;
 {networks}}}
@@ -43,7 +44,7 @@ map $cookie_plainstack_maintenance $plainstack_opened_{name} {{ {key} 1; default
 map "$plainstack_probe$plainstack_allowed_{name}$plainstack_opened_{name} $scheme $uri" $plainstack_maintenance_{name} {{
     volatile;
     "~^[01]*1" 0;
-    "~^000 https /\\.plainstack/{app}\\.open/{key}\\z" 0;
+    "~^000 https? /\\.plainstack/{app}\\.(maintenance(\\.html)?|open/{key})\\z" 0;
     "~^000 http /\\.well-known/acme-challenge/" 0;
 {others}    {own} 1;
     default 0;
