@@ -399,7 +399,8 @@ def test_maintenance(site: Site) -> None:
     assert answer("/", Cookie=f"plainstack_maintenance={key}").status == 200
     for forged in ("x", "", f"{key}x", "1 /.plainstack/"):
         assert answer("/", Cookie=f"plainstack_maintenance={forged}").status == 503
-    assert answer("/.plainstack/hello.open/guess").status == 404
+    for around in ("/.plainstack/hello.open/guess", "/api/../.plainstack/x", "/.plainstack/../api/whoami"):
+        assert answer(around).status == 503, around
     assert FIRST.run(timer).stdout.strip() == "inactive"
     found = status(site)
     assert found["healthy"]
