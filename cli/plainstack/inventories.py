@@ -89,7 +89,7 @@ class Inventory:
         self._variables = VariableManager(loader=self._loader, inventory=self._hosts)
 
     def _unlock(self) -> None:
-        """What the vault needs, where a file has it; nothing is asked for."""
+        """What the vault needs, where a file has it; there is no prompt."""
         from ansible import constants as C  # type: ignore[attr-defined]
         from ansible.cli import CLI
 

@@ -114,7 +114,7 @@ def console(server: Server, app: str) -> int:
 
 
 def tunnel_words(server: Server, here: int, there: str) -> list[str]:
-    """What ssh is asked for.
+    """The command of ssh.
 
     :param there: a port, `host:port` as the server sees it, or the path of a socket.
     :raises InventoryError: when it is none of them.

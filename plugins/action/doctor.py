@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 from ansible_collections.plainstack.web.plugins.action.status import ActionModule as Status
 from ansible_collections.plainstack.web.plugins.plugin_utils.definition import UnfitDefinitionError, definition
 
-INDEX, ISSUER = "https://pypi.org/simple/", "https://acme-v02.api.letsencrypt.org/directory"
+ISSUER = "https://acme-v02.api.letsencrypt.org/directory"
 INDEXES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")
 NEEDS = ("memory_mb", "disk_mb", "inodes", "clock_skew")
 
@@ -34,7 +34,8 @@ class ActionModule(Status):
         environment = {str(key): str(value) for key, value in (given.get("build_environment") or {}).items()}
         urls = {}
         if host in plan["servers"] and not all(app["bundle"] for app in selected):
-            urls[_public(next((environment[name] for name in INDEXES if environment.get(name)), INDEX))] = "has the packages of the apps (build_environment)"
+            for index in [environment[name] for name in INDEXES if environment.get(name)][:1]:
+                urls[_public(index)] = "has the packages of the apps (build_environment)"
         if acme:
             urls[_public(str(given.get("certbot_server") or ISSUER))] = "issues the certificates (certbot_server)"
         proxy = {key: value for key, value in environment.items() if key.lower() in ("http_proxy", "https_proxy")}

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import socket
 import ssl
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,7 +15,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.controller.doctor i
 REACHED_WITHIN = 5  # seconds
 NO_WAY = "this machine has no IPv6"
 NO_IPV6 = "Addresses of IPv6 were not connected to: this machine has no way to them."
-NO_CAA = "CAA records were not asked for: the Python package dnspython is not installed beside Ansible."
+NO_CAA = "CAA records were not looked up: the Python package dnspython is not installed beside Ansible."
 
 
 def resolve(name: str) -> set[str]:
@@ -102,7 +102,10 @@ def look(sites: Sequence[Mapping[str, Any]]) -> tuple[list[Finding], list[str]]:
     :param sites: each with its `domain`, the `own` addresses of its servers, whether it is `proxied`, whether nginx `serves` it already, and whether
         Let's Encrypt, the `default_issuer`, is to issue its certificate.
     """
-    ask: Callable[[Mapping[str, Any]], tuple[list[Finding], set[str]]] = lambda site: _of_domain(**site)  # noqa: E731
+
+    def ask(site: Mapping[str, Any]) -> tuple[list[Finding], set[str]]:
+        return _of_domain(**site)
+
     with ThreadPoolExecutor(16) as pool:
         found = list(pool.map(ask, sites))
     return [one for findings, _notes in found for one in findings], sorted({note for _findings, notes in found for note in notes})

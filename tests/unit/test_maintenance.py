@@ -213,7 +213,7 @@ def test_a_site_that_does_not_know_of_it(app: LocalApp, nginx: Nginx, given: dic
 
 
 def test_where_there_is_no_release(app: LocalApp, nginx: Nginx, given: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A load balancer: systemd is asked for no unit without an id."""
+    """A load balancer: systemd gets no unit without an id."""
     monkeypatch.setattr(systemd_module, "systemctl", lambda *words, **_named: pytest.fail(f"asked: {words}"))
     assert host.switch(app, True, given, ABOUT, check=False) is True
     assert host.switch(app, False, {}, ABOUT, check=False) is True

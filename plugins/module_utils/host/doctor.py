@@ -20,7 +20,6 @@ ERROR, WARNING = "error", "warning"
 REACHED_WITHIN = 6  # seconds
 SHOWN = 20  # findings of one kind
 NEEDRESTART = "/etc/needrestart/conf.d/plainstack.conf"
-FILES = ("/etc/needrestart/needrestart.conf",)
 # Rules of ufw that let everybody reach a port: by number, by the name of a profile, or one for all ports
 OPEN = {
     80: re.compile(r"(?:80|80,443)(?:/tcp)?(?: \(v6\))?\s|(?:Nginx|WWW|Apache)(?: HTTP| Full)?(?: \(v6\))?\s|Anywhere"),
