@@ -22,7 +22,7 @@ import yaml
 from testinfra.host import Host, get_host
 
 from running import again_and_again, alone_inventory, deploy, live_release, site, until
-from support import Connection, Request, name_of, ports
+from support import Connection, Request, name_of, ports, unchecked
 from websocket import WebSocket
 
 SCENARIO = Path(__file__).resolve().parents[1]
@@ -187,14 +187,11 @@ def test_redirects_and_own_directives(host: Host, https: Request) -> None:
 def test_too_many_requests_of_one_visitor(host: Host, https: Request) -> None:
     """Files do not count, and another app of the server is not limited."""
     name = site(host, "shop")
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
 
     def several(path: str) -> set[int]:
         """Over one connection: a handshake for each would be too slow for the limit, on a busy machine."""
         found = set()
-        with contextlib.closing(Connection(name, ports(host)[443], context)) as connection:
+        with contextlib.closing(Connection(name, ports(host)[443], unchecked())) as connection:
             for _turn in range(60):
                 connection.request("GET", path)
                 answer = connection.getresponse()

@@ -6,7 +6,6 @@ import http.client
 import json
 import re
 import shutil
-import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 import yaml
 
 from clients import Load, Target
-from support import ROOT, Connection, Run, Site, ask, check_message
+from support import ROOT, Connection, Run, Site, ask, check_message, unchecked
 from vm import Vm
 
 INVENTORY = Path(__file__).parents[1] / "inventory"
@@ -63,14 +62,6 @@ def status(site: Site, *arguments: str) -> dict[str, Any]:
     [line] = [line for line in done.output.splitlines() if line.startswith("{")]
     found: dict[str, Any] = json.loads(line)
     return found
-
-
-def unchecked() -> ssl.SSLContext:
-    """Takes any certificate."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def get(server: Vm, path: str) -> int:
@@ -447,6 +438,8 @@ def test_where_a_rollback_leads(site: Site) -> None:
     done = daily(site, "releases")
     assert re.search(rf"(?m)^ +{live} .* bad +all$", done.output)
     assert f"{live}: rolled back to {target} at " in done.output
+    assert site.rollback().code == 0, "to what was deployed first"
+    done = daily(site, "releases")
     assert "rollback.yml goes nowhere: " in done.output
     assert status(site)["healthy"]
 
