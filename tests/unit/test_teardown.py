@@ -136,6 +136,17 @@ def test_what_would_be_removed(app: LocalApp, host: Path) -> None:
     assert everything(host) == before
 
 
+def test_data_from_before_a_restore_goes_with_it(app: LocalApp, host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Path(f"{app.shared}.before-20260101T000000Z")
+    before.mkdir()
+    given: list[str] = []
+    monkeypatch.setattr(teardown, "_give_to_root", given.append)
+    teardown.teardown(app, False)
+    assert given == [app.shared, str(before)]
+    assert {app.shared, str(before)} <= {*teardown.teardown(app, True)}
+    assert not before.exists()
+
+
 def test_data_that_cannot_be_removed(app: LocalApp, host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk of its own is mounted there; that is no traceback."""
     remove = teardown._remove

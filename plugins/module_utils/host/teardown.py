@@ -76,7 +76,7 @@ def _check(app: App) -> None:
             f"nginx on this host still has a site of {app.name}; nothing was touched.\nNext: take it from 'apps' in the inventory, then run it again."
         )
     # The user goes last, so that an interrupted run is finished
-    if os.path.isdir(app.root) and not _user(app) and {*os.listdir(app.root)} - {"shared"}:
+    if os.path.isdir(app.root) and not _user(app) and {*os.listdir(app.root)} - {*map(os.path.basename, _data(app))}:
         raise TeardownError(
             f"{app.root} is there, and {app.name} is no app of Plainstack's on this host: it has no user of that name; nothing was touched.\n"
             f"Next: 'ls -la {app.root}' on the host shows what it is."
@@ -174,11 +174,16 @@ def _group(app: App) -> bool:
     return False
 
 
+def _data(app: App) -> list[str]:
+    """Its data, and what it had before a restore."""
+    return [path for path in (app.shared, *sorted(glob.glob(f"{app.shared}.before-*"))) if os.path.lexists(path)]
+
+
 def present(app: App, data: bool) -> list[str]:
     """What of the app is on this host, and would be removed."""
     found = [path for path in paths(app) if os.path.lexists(path)]
     found += [f"certificate {name}" for name in unused_lineages(app.name)]
-    found += [app.shared] if data and os.path.lexists(app.shared) else []
+    found += _data(app) if data else []
     found += [f"user {app.name}"] if _user(app) else []
     return found + ([f"group {app.name}"] if _group(app) else [])
 
@@ -201,12 +206,12 @@ def teardown(app: App, data: bool) -> list[str]:
     for name in unused_lineages(app.name):
         _run("certbot", "delete", "--non-interactive", "--cert-name", name)
         removed.append(f"certificate {name}")
-    if os.path.lexists(app.shared):
+    for path in _data(app):
         if data:
-            _remove_or_say(app.shared)
-            removed.append(app.shared)
-        elif _give_to_root(app.shared):
-            removed.append(f"the rights of {app.name} to {app.shared}")
+            _remove_or_say(path)
+            removed.append(path)
+        elif _give_to_root(path):
+            removed.append(f"the rights of {app.name} to {path}")
     if _user(app):
         _run("userdel", app.name)
         removed.append(f"user {app.name}")
