@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from click.shell_completion import split_arg_string
 
 from plainstack import inventories, new, remote
 from plainstack.inventories import Inventory, InventoryError, Server
@@ -45,12 +46,14 @@ OPTIONS = {
         Option("command_timeout", "Seconds until the command is killed"),
         Option("confirmed", "The name of the inventory, where it asks for it"),
         Option("data", "'delete' removes the app's data, too"),
+        Option("file", "A file of this machine that has the backup"),
         Option("format", "text or json"),
         Option("level", "What is as bad as this: debug, info, warning or error"),
         Option("lines", "The last lines, so many"),
         Option("lock_wait", "Wait so many seconds for another run"),
         Option("message", "What the page says"),
         Option("mode", "on or off"),
+        Option("of", "The server whose data it is"),
         Option("on", "On all servers, or on the one that is named"),
         Option("outside", "'false' asks the servers alone, and looks at nothing from here"),
         Option("process", "Only this process or timer of the app"),
@@ -62,7 +65,10 @@ OPTIONS = {
         Option("request", "What has this id of a request"),
         Option("retry_after", "Seconds after which a client may come again"),
         Option("since", "How far back, such as 20min, or a time"),
+        Option("snapshot", "Id of the backup"),
         Option("source", "Only what comes from there: app, access, error, deploys"),
+        Option("test", "Send one message of each kind to each target", True),
+        Option("to", "A directory of this machine that gets the backup as a file"),
         Option("until", "Up to then"),
     )
 }
@@ -78,6 +84,9 @@ PLAYBOOKS: dict[str, tuple[str, tuple[str, ...]]] = {
     "start": ("Start what was stopped.", ("process", *RUN)),
     "maintenance": ("Show visitors a page, until it is switched off.", ("mode", "message", "allow", "retry_after", "confirmed")),
     "doctor": ("What is wrong with servers, DNS and sites, or soon will be.", ("format", "outside")),
+    "alerts": ("Have somebody told when something goes wrong.", ("test", "confirmed")),
+    "backup": ("Back up the data of the apps.", ("to", "confirmed")),
+    "restore": ("Give an app the data of a backup.", ("snapshot", "of", "on", "file", "confirmed")),
     "status": ("How the servers and apps are.", ("format", "report")),
     "releases": ("What can be gone back to.", ()),
     "teardown": ("Remove an app that is not in the inventory any more.", ("data", *RUN)),
@@ -99,6 +108,37 @@ def complete_app(ctx: typer.Context, incomplete: str) -> list[str]:
         return []
 
 
+def typed() -> list[str]:
+    """The arguments of the command whose option is just completed: its value is missing, and so Click has read none of them."""
+    words = split_arg_string(os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS", ""))[2:]
+    flags = {f"--{one.variable.replace('_', '-')}" for one in OPTIONS.values() if one.flag}
+    found, value = [], False
+    for word in words:
+        if not value and not word.startswith("-"):
+            found.append(word)
+        value = word.startswith("--") and "=" not in word and word not in flags
+    return found
+
+
+def complete_release(incomplete: str) -> list[str]:
+    """The releases of the app on the first server, the last first; none where that cannot be asked at once and without a question."""
+    try:
+        name, *more = typed()
+        found = Inventory(inventories.find(name))
+        return [one for one in remote.releases(found.server(found.servers()[0]), found.app(more[0] if more else "")) if one.startswith(incomplete)]
+    except Exception:
+        return []
+
+
+def complete_server(incomplete: str) -> list[str]:
+    """The servers of the inventory that have apps."""
+    try:
+        return [name for name in Inventory(inventories.find(typed()[0])).servers() if name.startswith(incomplete)]
+    except Exception:
+        return []
+
+
+COMPLETES = {"of": complete_server, "on": complete_server, "release": complete_release}
 InventoryName = Annotated[str, typer.Argument(help="One in inventories/, or a path.", autocompletion=complete_inventory)]
 AppName = Annotated[str, typer.Argument(help="The app; all of them, or the only one, without it.", autocompletion=complete_app)]
 Check = Annotated[bool, typer.Option("--check", "-C", help="Say what would change, and change nothing.")]
@@ -165,7 +205,8 @@ def _playbook(name: str, about: str, options: Sequence[str]) -> Callable[..., No
     kinds: dict[str, tuple[Any, Any]] = {"inventory": (InventoryName, inspect.Parameter.empty), "app": (AppName, "")}
     for option in (OPTIONS[one] for one in options):
         flag = f"--{option.variable.replace('_', '-')}"
-        annotated: Any = Annotated[bool if option.flag else str, typer.Option(flag, help=f"{option.about}.", show_default=False)]
+        completes = COMPLETES.get(option.variable)
+        annotated: Any = Annotated[bool if option.flag else str, typer.Option(flag, help=f"{option.about}.", show_default=False, autocompletion=completes)]
         kinds[option.variable] = (annotated, False if option.flag else "")
     kinds |= {"check": (Check, False), "verbose": (Verbose, 0), "ask_become_pass": (Become, False), "ask_vault_pass": (Vault, False)}
     parameters = [inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default) for key, (kind, default) in kinds.items()]
@@ -213,7 +254,7 @@ def run(
     inventory: InventoryName,
     app: Annotated[str, typer.Argument(help="The app.", autocompletion=complete_app)],
     command: Annotated[list[str], typer.Argument(help="The command and its words. What the shell there is to see goes into quotes.")],
-    on: Annotated[str, typer.Option(help="On all servers, or on the one that is named.")] = "",
+    on: Annotated[str, typer.Option(help="On all servers, or on the one that is named.", autocompletion=complete_server)] = "",
     command_timeout: Annotated[str, typer.Option(help="Seconds until it is killed; 600 without it.")] = "",
     confirmed: Annotated[str, typer.Option(help="The name of the inventory, where it asks for it.")] = "",
     ask_become_pass: Become = False,
@@ -225,7 +266,7 @@ def run(
     play("run", inventory, {"app": app, "command": said, "on": on, "command_timeout": command_timeout, "confirmed": confirmed}, general)
 
 
-On = Annotated[str, typer.Option("--on", help="The server; the first of the inventory without it.")]
+On = Annotated[str, typer.Option("--on", help="The server; the first of the inventory without it.", autocompletion=complete_server)]
 
 
 def _server(inventory: str, name: str) -> tuple[Inventory, Server]:

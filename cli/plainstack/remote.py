@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from inspect import getsource
 from plainstack.inventories import Inventory, InventoryError, Server, ready
 
 COLOURS = (36, 33, 35, 32, 34, 31)  # of terminals, one after the other for the servers
+PATIENCE = 3  # seconds for a connection that a completion waits for
+RELEASE = re.compile("[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
 LONGEST = 4000  # characters of a line that are shown
 LOGS = """
 if uid=$(id -u {app} 2>/dev/null); then
@@ -111,6 +114,14 @@ def console_script(app: str) -> str:
 def console(server: Server, app: str) -> int:
     """A shell in the live release; its exit status."""
     return subprocess.run(server.command(console_script(app), terminal=True), check=False).returncode
+
+
+def releases(server: Server, app: str) -> list[str]:
+    """Ids of the releases that a server has, the last first. Nothing is asked of a person, and no long time waited."""
+    ssh, *words = server.command(f"ls --reverse {shlex.quote(f'/srv/{app}/releases')}")
+    command = [ssh, "-o", "BatchMode=yes", "-o", f"ConnectTimeout={PATIENCE}", *words]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=2 * PATIENCE, check=False)
+    return [one for one in done.stdout.decode("ascii", "replace").split() if RELEASE.fullmatch(one)]
 
 
 def tunnel_words(server: Server, here: int, there: str) -> list[str]:

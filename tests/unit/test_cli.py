@@ -149,6 +149,15 @@ def test_completion(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert complete("plainstack deploy p") == ["production"]
     assert complete("plainstack logs production h") == ["hello"]
     assert complete("plainstack rollb") == ["rollback"]
+    assert complete("plainstack restore production hello --of w") == ["web1", "web2", "work1"]
+    asked = here / "bin" / "ssh"
+    asked.parent.mkdir()
+    asked.write_text(f'#!/bin/sh\necho "$@" > {here}/asked\nprintf "20260103T000000Z-cccccccc\\n20260102T000000Z-bbbbbbbb\\n.half\\n"\n')
+    asked.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{asked.parent}:{os.environ['PATH']}")
+    assert complete("plainstack rollback production hello --release 2026") == ["20260103T000000Z-cccccccc", "20260102T000000Z-bbbbbbbb"]
+    assert "-o BatchMode=yes -o ConnectTimeout=3 " in (here / "asked").read_text()
+    assert "sudo -n bash -c 'ls --reverse /srv/hello/releases'" in (here / "asked").read_text()
     (here / "inventories/production/hosts.yml").write_text("{")
     assert complete("plainstack logs production h") == []
 
