@@ -17,7 +17,7 @@ from ansible_collections.plainstack.web.plugins.plugin_utils import run
 from ansible_collections.plainstack.web.plugins.plugin_utils.definition import UnfitDefinitionError, definition
 from ansible_collections.plainstack.web.plugins.plugin_utils.sources import archive, fetch
 
-OF_ONE_APP = ("rollback", "run")
+OF_ONE_APP = ("restore", "rollback", "run")
 OF_A_PROCESS = ("restart", "start", "stop")
 READS = ("doctor", "status", "releases", "logs")  # change nothing, and need no confirmation
 # Tags of Molecule's own, which it skips in every run
@@ -205,7 +205,7 @@ class ActionModule(ActionBase):
         where = first.template(hostvars.raw_get(servers[0]).get("build_environment", {})) if any(app["bundle"] for app in selected) else {}
         where = where if isinstance(where, Mapping) else {}  # what it is instead, the servers' check says
         archives, warnings = archive(selected, fetched, where) if event == "deploy" else ({}, [])
-        daily = event in (*READS, "maintenance", "run")
+        daily = event in (*READS, "alerts", "backup", "maintenance", "restore", "run")
         reached = dict(zip(balancers + servers, addresses(balancers + servers, hostvars), strict=True)) if balancers and not daily else {}
         return {
             "event": event,

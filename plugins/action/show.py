@@ -10,7 +10,7 @@ from typing import Any
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.plainstack.web.plugins.module_utils.controller import command, doctor, logs, maintenance, releases, report, status
+from ansible_collections.plainstack.web.plugins.module_utils.controller import backup, command, doctor, logs, maintenance, releases, report, status
 from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 from ansible_collections.plainstack.web.plugins.plugin_utils import outside, run
 from ansible_collections.plainstack.web.plugins.plugin_utils.daily import ALONE, seen
@@ -48,6 +48,10 @@ class ActionModule(ActionBase):
             shown = logs.text(found, logs.options(self._task.args)["lines"])
         elif what == "doctor":
             shown, failed = self._doctor(found, format_)
+        elif what == "backup" and self._task.args["mode"] == "save":
+            shown, failed = backup.saved(found)
+        elif what == "backup":
+            shown, failed = backup.restored(plan["apps"][0], found, self._task.check_mode)
         elif what == "maintenance":
             links = {name: maintenance.link(name, domain, plan["key"]) for name, domain in plan["domains"].items()}
             shown, failed = maintenance.text(str(self._task.args["mode"]), links, found, self._task.check_mode)

@@ -9,13 +9,13 @@ short_description: Print what a daily command has seen on all servers
 version_added: "0.1.0"
 description:
   - Prints it once, as text that no terminal acts on. Fails where an option of the command was wrong, where a command of
-    M(plainstack.web.run) or M(plainstack.web.maintenance) failed, and where M(plainstack.web.doctor) has found an error.
+    M(plainstack.web.run), M(plainstack.web.maintenance) or M(plainstack.web.backup) failed, and where M(plainstack.web.doctor) has found an error.
 author: Plainstack contributors (!UNKNOWN)
 options:
   what:
     description: What was seen.
     type: str
-    choices: [status, releases, logs, run, maintenance, doctor]
+    choices: [status, releases, logs, run, maintenance, doctor, backup]
     required: true
   format:
     description: Of the status and of C(doctor), C(text), or C(json) for one line that begins with C({); docs/reference.md describes it.
@@ -23,7 +23,7 @@ options:
     choices: [text, json]
     default: text
   mode:
-    description: What maintenance was switched to, C(on) or C(off).
+    description: What maintenance was switched to, C(on) or C(off); or what was done with backups, C(save) or C(restore).
     type: str
     default: ""
   report:

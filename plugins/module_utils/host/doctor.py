@@ -5,19 +5,21 @@ from __future__ import annotations
 import http.client
 import os
 import re
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ansible_collections.plainstack.web.plugins.module_utils.host import packages
+from ansible_collections.plainstack.web.plugins.module_utils.host import backup, packages
 from ansible_collections.plainstack.web.plugins.module_utils.host.preflight import Host, Needs, problems
 from ansible_collections.plainstack.web.plugins.module_utils.host.webserver import output
 from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
 ERROR, WARNING = "error", "warning"
 REACHED_WITHIN = 6  # seconds
+BACKUP_HOURS = 26  # that the last backup may be old
 SHOWN = 20  # findings of one kind
 NEEDRESTART = "/etc/needrestart/conf.d/plainstack.conf"
 # Rules of ufw that let everybody reach a port: by number, by the name of a profile, or one for all ports
@@ -110,9 +112,16 @@ def reached(urls: Mapping[str, str], environment: Mapping[str, str]) -> Iterator
                 yield finding(ERROR, f"{url} cannot be reached, which {urls[url]}: {why}", f"curl -I {url} on the server")
 
 
+def backups() -> Iterator[Finding]:
+    """Those that have failed, or are not made any more."""
+    for name, why in backup.overdue(time.time(), BACKUP_HOURS).items():
+        yield finding(ERROR, f"{name}: {why}", "journalctl --unit=plainstack-backup on the server says more")
+
+
 def look(host: Host, least: Needs, ports: Sequence[int], urls: Mapping[str, str], environment: Mapping[str, str]) -> list[Finding]:
     """All of it; see `ufw` and `reached`."""
-    checks: Sequence[Iterator[Finding]] = (needs(host, least), clock(), apt(), failed_units(), ufw(ports), needrestart(), reached(urls, environment))
+    own: Sequence[Iterator[Finding]] = (needs(host, least), clock(), apt(), failed_units(), backups(), needrestart())
+    checks = (*own, ufw(ports), reached(urls, environment))
     return [one for check in checks for one in check]
 
 

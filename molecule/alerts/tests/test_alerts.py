@@ -1,0 +1,225 @@
+"""Each trigger is caused for real: one message to each target that works, one when it is over. The tests run in this order."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from support import LAB, ROOT, Run, Site, check_message
+from vm import Vm, wait
+
+INVENTORY = Path(__file__).parents[1] / "inventory"
+HOSTS: dict[str, Any] = yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))
+NAMES = list(HOSTS["app_servers"]["hosts"])
+OVER = 240  # seconds after which a message that it is over must have come: a minute, and two looks
+
+
+def vm(name: str) -> Vm:
+    """One of the two servers."""
+    host = HOSTS["lab"]["hosts"][name]
+    ports = {guest: outer for outer, guest in host["lab_publish"].items()}
+    return Vm(name, host["ansible_port"], ports[80], ports[443])
+
+
+FIRST, SECOND = map(vm, NAMES)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """What was deployed, with a copy of the source to change."""
+    directory = tmp_path_factory.mktemp("alerts")
+    shutil.copytree(ROOT / "app_example", directory / "source", ignore=shutil.ignore_patterns("__pycache__", ".*_cache", "instance"))
+    (directory / "inventory" / "group_vars").mkdir(parents=True)
+    (directory / "inventory" / "group_vars" / "lab.yml").symlink_to(ROOT / "lab" / "vars.yml")
+    given = yaml.safe_load((INVENTORY / "group_vars" / "all.yml").read_text(encoding="utf-8"))
+    apps = [{**app, "source": str(directory / "source")} for app in given.pop("apps")]
+    site = Site(directory / "inventory", apps, HOSTS, variables=given)
+    yield site
+    site.end()
+
+
+def play(site: Site, command: str, *arguments: str) -> Run:
+    return site.start(f"plainstack.web.{command}", *arguments).wait()
+
+
+def received(server: Vm, kind: str = "webhook") -> list[dict[str, str]]:
+    """What has come."""
+    return [one for line in server.do("cat /var/lib/received 2>/dev/null || :").splitlines() if (one := json.loads(line))["kind"] == kind]
+
+
+def forget(*servers: Vm) -> None:
+    for server in servers:
+        server.do("rm -f /var/lib/received")
+
+
+def titles(server: Vm) -> list[str]:
+    return [one["title"] for one in received(server)]
+
+
+def comes(server: Vm, begins: str, seconds: float = 120) -> dict[str, str]:
+    """The one message whose title has that, once it has come; and no second one with it."""
+    wait(f"a message: {begins}", lambda: any(begins in title for title in titles(server)), seconds, 1)
+    [found] = [one for one in received(server) if begins in one["title"]]
+    return found
+
+
+def test_a_second_run_changes_nothing(site: Site) -> None:
+    done = play(site, "alerts", "-v")
+    assert (done.code, done.changed) == (0, 0), done.output
+
+
+def test_each_target_is_tested(site: Site) -> None:
+    """The one that takes nothing is said, without its URL."""
+    done = play(site, "alerts", "-e", "test=true")
+    assert "target 1: has taken 4 messages\ntarget 2: has taken 4 messages\ntarget 3: " in done.output
+    check_message(done, "A target has not taken the test; what it says is above.")
+    assert "swordfish" not in done.output
+    assert [("still: " in title, "over: " in title) for title in titles(FIRST)] == [(False, False), (True, False), (False, True), (False, False)]
+    assert len(received(FIRST, "mail")) == 4, "test=true waits for each"
+    forget(FIRST)
+
+
+def test_an_hour_of_work_in_short(site: Site) -> None:
+    """Deploys are told by the first server, and no problem is: not what stops and starts meanwhile."""
+    for mark in ("one", "two"):
+        site.edit("hello/templates/index.html", "<h1", f'<h1 data-mark="{mark}"')
+        assert site.deploy().code == 0
+    assert site.rollback().code == 0
+    wait("three messages", lambda: len(titles(FIRST)) >= 3, 60, 1)
+    time.sleep(12)
+    assert [title.split()[-2:] for title in titles(FIRST)] == [["is", "live"], ["is", "live"], ["live", "again"]]
+    assert titles(SECOND) == []
+    assert " by " in received(FIRST)[0]["body"]
+    forget(FIRST)
+
+
+def test_a_process_that_ends_again_and_again(site: Site) -> None:
+    """With its last words; once, also by mail, and once when it is well."""
+    SECOND.do("touch /srv/hello/shared/ends")
+    found = comes(SECOND, "the process beat ")
+    assert SECOND.live() in found["title"]
+    assert "famous last words" in found["body"]
+    assert re.search(r"\nSince: \S+\nNext: journalctl --unit=hello\.beat\.1@", found["body"])
+    time.sleep(15)
+    SECOND.do("rm /srv/hello/shared/ends")
+    comes(SECOND, f"{SECOND.name}: over: hello: the process beat ", OVER)
+    wait("the mail", lambda: len(received(SECOND, "mail")) == 2, 30, 1)
+    assert (len(titles(SECOND)), titles(FIRST)) == (2, [])
+    forget(SECOND)
+
+
+def test_an_app_that_is_killed(site: Site) -> None:
+    """systemd has started it again before anybody looks."""
+    FIRST.do(f"systemctl kill --signal=KILL hello@{FIRST.live()}.service")
+    comes(FIRST, "the app hello has ended")
+    comes(FIRST, "over: hello: the app hello", OVER)
+    forget(FIRST)
+
+
+def test_nginx_that_is_stopped(site: Site) -> None:
+    """It, and the site that visitors do not get any more."""
+    SECOND.do("systemctl stop nginx.socket nginx.service")
+    comes(SECOND, "nginx does not run: its unit is inactive")
+    comes(SECOND, "hello: hello.test/healthz ")
+    SECOND.do("systemctl start nginx.socket nginx.service")
+    comes(SECOND, "over: nginx does not run", OVER)
+    comes(SECOND, "over: hello: hello.test/healthz", OVER)
+    assert len(titles(SECOND)) == 4
+    forget(SECOND)
+
+
+def test_what_is_stopped_or_in_maintenance_is_no_problem(site: Site) -> None:
+    assert play(site, "stop").code == 0
+    time.sleep(15)
+    assert play(site, "start").code == 0
+    assert play(site, "maintenance", "-e", "mode=on").code == 0
+    time.sleep(15)
+    assert play(site, "maintenance", "-e", "mode=off").code == 0
+    time.sleep(10)
+    assert (titles(FIRST), titles(SECOND)) == ([], [])
+
+
+def test_a_deploy_that_fails(site: Site) -> None:
+    """Deploying goes on in any case: one of the targets takes nothing all the time."""
+    site.edit("wsgi.py", "app = create_app()", "raise RuntimeError('no licence')")
+    assert site.deploy().code != 0
+    site.edit("wsgi.py", "raise RuntimeError('no licence')", "app = create_app()")
+    found = comes(FIRST, " failed")
+    assert "did not become healthy" in found["body"]
+    assert "Next: ansible-playbook plainstack.web.releases -e app=hello" in found["body"]
+    forget(FIRST, SECOND)
+
+
+def test_a_server_that_is_silent(site: Site) -> None:
+    """The other one notices; what it has missed meanwhile comes later."""
+    assert SECOND.podman("stop", "--time=5", "{}").returncode == 0
+    try:
+        found = comes(FIRST, f"{SECOND.name} (", 90)
+        assert "is silent" in found["title"]
+    finally:
+        assert SECOND.podman("start", "{}").returncode == 0
+        SECOND.until("it is back", "systemctl is-active nginx", 60)
+    comes(FIRST, f"over: {SECOND.name} (", OVER + 15)
+    assert len(titles(FIRST)) == 2
+    forget(FIRST)
+
+
+def old_certificate() -> None:
+    """Put one in the place of the site's that is three quarters over: certbot would have renewed it."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "hello.test")])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now - datetime.timedelta(days=30), now + datetime.timedelta(days=10))
+    built = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("hello.test")]), critical=False).sign(key, hashes.SHA256())
+    (LAB / "alerts" / "site.pem").write_bytes(built.public_bytes(serialization.Encoding.PEM))
+    secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (LAB / "alerts" / "site.key").write_bytes(secret)
+
+
+def test_a_disk_a_reboot_a_backup_and_a_certificate(site: Site) -> None:
+    """With marks so low that what there is passes them, as the machine's own disk must not be filled."""
+    old_certificate()
+    assert site.deploy().code == 0
+    FIRST.do("""mkdir -p /etc/plainstack-backup /var/lib/plainstack-backup; echo '{"apps": ["hello"]}' > /etc/plainstack-backup/config.json
+        echo '{"hello": {"at": '$(date --date='-30 hours' +%s)', "error": ""}}' > /var/lib/plainstack-backup/state.json""")
+    FIRST.do("touch --date='-9 days' /run/reboot-required")
+    site.variables["alerts_full_percent"] = 1
+    assert play(site, "alerts").code == 0
+    wait("the messages", lambda: any("updates wait for a reboot, for 9 days" in one["title"] + one["body"] for one in received(FIRST)), 60, 1)
+    wait("the disk", lambda: any("the disk is " in one["title"] + one["body"] for one in received(FIRST)), 90, 1)
+    wait("the backup", lambda: any("hello: the last backup was made 30 hours ago" in one["title"] + one["body"] for one in received(FIRST)), 30, 1)
+    wait("the certificate", lambda: any("hello.test is past two thirds of its life" in one["title"] + one["body"] for one in received(FIRST)), 240, 1)
+    FIRST.do("rm -r /run/reboot-required /etc/plainstack-backup /var/lib/plainstack-backup")
+
+
+def test_nobody_else_reads_the_targets(site: Site) -> None:
+    for server in (FIRST, SECOND):
+        assert server.do("stat --format='%a %U' /etc/plainstack-alerts/config.json") == "600 root"
+        assert server.run("runuser -u hello -- cat /etc/plainstack-alerts/config.json").returncode != 0
+        assert "swordfish" not in server.do("journalctl --quiet --unit=plainstack-alerts; systemctl show 'run-*' 'plainstack-alerts*'")
+
+
+def test_what_it_costs(site: Site) -> None:
+    """Nothing runs between two looks."""
+    FIRST.do("systemctl stop plainstack-alerts.timer; while systemctl is-active plainstack-alerts | grep -q activating; do sleep 0.2; done")
+    assert FIRST.do("pgrep --full '[a]lerts.pyz|[a]pprise' || :") == ""
+
+
+def test_removed(site: Site) -> None:
+    site.variables["alerts_targets"] = []
+    done = play(site, "alerts", "-v")
+    assert (done.code, done.changed > 0) == (0, True), done.output
+    for server in (FIRST, SECOND):
+        assert server.do("ls -d /etc/plainstack-alerts /var/lib/plainstack-alerts /etc/systemd/system/plainstack-alerts.* 2>/dev/null || :") == ""
+    assert play(site, "alerts", "-v").changed == 0
