@@ -25,7 +25,7 @@ LANES = 2
 WAITS = ("alerts",)  # scenarios that mostly wait, and need no lane
 ALONE = ("fleet", "release")  # scenarios that load the machine and compare what that costs
 BY_NAME = ("realapps",)  # scenarios that take long, and are run where they are named: `make test-apps`
-OWN = ("alerts", "backup", "observe")  # scenarios whose VMs are their own
+OWN = ("alerts", "backup", "monitoring", "observe")  # scenarios whose VMs are their own
 OF_SNAPSHOTS = ("faults", "interrupted")  # scenarios whose VMs start from snapshots of provisioned ones, and are their own
 ANCHOR = "lab-anchor"
 

@@ -205,7 +205,7 @@ class ActionModule(ActionBase):
         where = first.template(hostvars.raw_get(servers[0]).get("build_environment", {})) if any(app["bundle"] for app in selected) else {}
         where = where if isinstance(where, Mapping) else {}  # what it is instead, the servers' check says
         archives, warnings = archive(selected, fetched, where) if event == "deploy" else ({}, [])
-        daily = event in (*READS, "alerts", "backup", "maintenance", "restore", "run")
+        daily = event in (*READS, "alerts", "backup", "maintenance", "monitoring", "restore", "run")
         reached = dict(zip(balancers + servers, addresses(balancers + servers, hostvars), strict=True)) if balancers and not daily else {}
         return {
             "event": event,

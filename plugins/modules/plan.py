@@ -16,7 +16,8 @@ options:
   event:
     description: What the run is for.
     type: str
-    choices: [deploy, scale, rollback, upgrade, teardown, restart, start, stop, maintenance, doctor, alerts, backup, restore, status, releases, logs, run]
+    choices: [deploy, scale, rollback, upgrade, teardown, restart, start, stop, maintenance, doctor, alerts, monitoring, backup, restore, status, releases,
+      logs, run]
     required: true
   app:
     description: Name of the one app to work on; all of them when empty.
