@@ -25,6 +25,7 @@ import report
 import tuned
 import tutorial
 import vms
+import watching
 
 TOOLS = {"h2load": "nghttp2-client"}  # packages by their program
 DOCUMENT = vms.ROOT / "results" / "benchmarks.md"  # `make docs` puts it into docs/
@@ -64,6 +65,7 @@ def main() -> int:
             with tempfile.TemporaryDirectory(prefix="plainstack-bench-") as work:
                 of_deploys = deploys.measure(Path(work), fresh=1 if quick else 3, again=1 if quick else 3)
                 beside = tutorial.measure(Path(work) / "app", 1 if quick else 3, median(of_deploys.change))
+            of_watching = watching.measure()
             machine = report.machine(load)
             of_layers = layers.measure(repeats=1 if quick else 3, seconds=1 if quick else 3)
             of_tuned = tuned.measure(rounds=1 if quick else 5, seconds=1 if quick else 5)
@@ -75,7 +77,7 @@ def main() -> int:
     except vms.BenchError as error:
         print(f"\n{error}\nNothing was written; the VMs of bench/inventory are removed.", file=sys.stderr)
         return 1
-    text = report.document(machine, of_deploys, of_many, of_across, beside, of_layers, of_tuned, time.monotonic() - began)
+    text = report.document(machine, of_deploys, of_many, of_across, beside, of_layers, of_tuned, of_watching, time.monotonic() - began)
     if not quick:
         DOCUMENT.parent.mkdir(exist_ok=True)
         DOCUMENT.write_text(text, encoding="utf-8")

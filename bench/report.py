@@ -19,6 +19,7 @@ from many import COUNT, Many
 from tuned import Throughput
 from tutorial import Beside
 from vms import FLOOR, ROOT, command, script
+from watching import ALERTS, LOOKS, METRICS, Watching
 
 
 def machine_of() -> str:
@@ -301,7 +302,37 @@ How: the apps of `molecule/apps`, a chat on Gunicorn's ASGI worker with a `timeo
 connect anew as soon as they are closed."""
 
 
-def document(where: Sequence[str], deploys: Deploys, many: Many, across: Across, beside: Beside, layers: Layers, tuned: Throughput, seconds: float) -> str:
+WATCHING_HOW = f"""
+How: on the VM of `deploy.yml` with one app that nobody visits, {LOOKS} looks of each program, as its timer starts it, with all that it starts; a core
+has so many seconds between two looks. `status` as a user starts it, over new SSH connections. What this does not show: logs of a busy site, of which
+the last five minutes are read, by alerts each two minutes, for metrics each time.
+"""
+
+
+def of_watching(watching: Watching) -> str:
+    """What runs while nobody deploys."""
+    rows = []
+    for name, each, every, aim in (("Alerts", watching.alerts, ALERTS, " (at most 1 %: {})"), ("Metrics for Prometheus", watching.metrics, METRICS, "")):
+        share = median(each) / every
+        rows.append([name, f"{median(each):.2f}", f"each {every} s", f"{share:.1%}{aim.format('met' if share <= 0.01 else '**missed**')}"])
+    resident = "none" if watching.resident == 0 else f"**{watching.resident}**"
+    return (
+        f"{table('Program | CPU of a look, s | Looks | Of a core', rows)}\n\n"
+        f"Processes that are left between two looks: {resident}. `status` of one server: {median(watching.status):.1f} s."
+    )
+
+
+def document(
+    where: Sequence[str],
+    deploys: Deploys,
+    many: Many,
+    across: Across,
+    beside: Beside,
+    layers: Layers,
+    tuned: Throughput,
+    watching: Watching,
+    seconds: float,
+) -> str:
     """The whole page."""
     parts = [
         "# Benchmarks",
@@ -326,5 +357,8 @@ def document(where: Sequence[str], deploys: Deploys, many: Many, across: Across,
         "## Beside the best by hand",
         of_tuned(tuned),
         TUNED_HOW,
+        "## What watching costs",
+        of_watching(watching),
+        WATCHING_HOW,
     ]
     return paragraphs("\n\n".join(parts)) + "\n"
