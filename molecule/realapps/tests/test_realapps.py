@@ -19,7 +19,7 @@ import yaml
 from testinfra.host import Host
 
 from running import again_and_again, alone_inventory, deploy, live_release, site, until
-from support import Request, name_of, ports
+from support import RESULTS, Request, name_of, ports
 
 SCENARIO = Path(__file__).resolve().parents[1]
 
@@ -114,6 +114,41 @@ def test_a_factory_with_its_own_python_and_flask_migrate(host: Host, https: Requ
     assert live_release(host, "notes") == before
     assert host.file("/srv/notes/shared/instance/notes.sqlite3").exists
     assert json.loads(host.check_output("cat /srv/diary/live/release.json"))["python"] != version, "the others have Debian's"
+
+
+FRAME = """<!DOCTYPE html><title>wait</title><body style="margin:0"><iframe id="page" src="{name}" style="border:0;width:{width}px;height:900px"></iframe>
+<script>onload = () => {{ const seen = document.getElementById("page").contentDocument.documentElement;
+document.title = `${{seen.scrollWidth}} of ${{seen.clientWidth}}`; }}</script>"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_pages_of_ours_in_a_browser(host: Host, https: Request, alone: Path, browser: list[str], tmp_path: Path, width: int) -> None:
+    """The report of status and the page of maintenance, on a desk and on a phone: nothing is cut off at the side. `make docs` has their pictures."""
+    report, maintenance = tmp_path / "report.html", tmp_path / "maintenance.html"
+    for _turn in range(20):
+        assert https(site(host, "notes")).status == 200
+    assert deploy("-i", str(alone), "-e", f"report={report}", playbook="plainstack.web.status").returncode == 0
+    words = ("-i", str(alone), "-e", "app=notes", "-e", '{"message": "We move to a larger database. Back at noon."}')
+    assert deploy(*words, "-e", "mode=on", playbook="plainstack.web.maintenance").returncode == 0
+    answer = https(site(host, "notes"))
+    assert deploy(*words[:4], "-e", "mode=off", playbook="plainstack.web.maintenance").returncode == 0
+    assert answer.status == 503
+    maintenance.write_bytes(answer.body)
+    RESULTS.mkdir(exist_ok=True)
+    for page in (report, maintenance):
+        frame = tmp_path / f"frame-{page.name}"
+        frame.write_text(FRAME.format(name=page.name, width=width), encoding="utf-8")
+        seen = [*browser, "--allow-file-access-from-files", "--virtual-time-budget=5000"]
+        shown = ""
+        for _turn in range(3):
+            shown = shown or subprocess.run([*seen, "--dump-dom", f"file://{frame}"], capture_output=True, text=True, timeout=120, check=False).stdout
+        found = re.search(r"<title>(\d+) of (\d+)</title>", shown)
+        assert found, shown[-3000:]
+        assert int(found[1]) <= int(found[2]) <= width
+        picture = RESULTS / f"{page.stem}{'-phone' if width < 500 else ''}.png"
+        command = [*seen, f"--window-size={width},{1400 if page == report else 500}", "--hide-scrollbars", f"--screenshot={picture}", f"file://{page}"]
+        subprocess.run(command, capture_output=True, timeout=120, check=True)
+        assert picture.stat().st_size > 5000
 
 
 @contextmanager
