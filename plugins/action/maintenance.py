@@ -13,6 +13,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.controller import m
 from ansible_collections.plainstack.web.plugins.module_utils.environment import encode
 from ansible_collections.plainstack.web.plugins.plugin_utils import run as run_files
 from ansible_collections.plainstack.web.plugins.plugin_utils.daily import Daily
+from ansible_collections.plainstack.web.plugins.plugin_utils.definition import UnfitDefinitionError, definition
 
 
 class ActionModule(Daily):
@@ -23,6 +24,9 @@ class ActionModule(Daily):
     def arguments(self, plan: Mapping[str, Any], host: str, apps: Sequence[Mapping[str, Any]], selected: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """For each app nginx's files, where visitors come in."""
         wanted = maintenance.options(self._task.args)
+        if wanted["mode"] == "pause":
+            here = [app["name"] for app in selected if host in plan["web"][app["name"]]]
+            return {"mode": "pause", "orders": encode(json.dumps([{"name": name, "seconds": wanted["pause"]} for name in here]))}
         about = {"time": time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), "by": getpass.getuser(), "origin": socket.gethostname()}
         orders = []
         for app in selected:
@@ -35,7 +39,13 @@ class ActionModule(Daily):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """No host is contacted where an option is wrong."""
         try:
-            maintenance.options(self._task.args)
+            wanted = maintenance.options(self._task.args)
+            plan = run_files.load(run_files.PLAN)
+            for app in definition(self._templar, sources=False, fetched=plan["fetched"]) if plan and wanted["mode"] == "pause" else ():
+                if app["name"] in plan["apps"]:
+                    maintenance.check_pause(app, wanted["pause"])
+        except UnfitDefinitionError:
+            return super().run(tmp, task_vars)  # which says so
         except maintenance.MaintenanceError as error:
             run_files.note((task_vars or {})["inventory_hostname"], maintenance={"wrong": str(error)})
             return {"changed": False, "skipped": True}

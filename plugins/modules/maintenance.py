@@ -15,10 +15,13 @@ description:
 author: Plainstack contributors (!UNKNOWN)
 options:
   mode:
-    description: Whether they are to be in maintenance.
+    description: Whether they are to be in maintenance; C(pause) has requests wait instead, set by the action plugin where there is a C(pause).
     type: str
-    choices: ["on", "off"]
-    required: true
+    choices: ["on", "off", "pause"]
+  pause:
+    description: Seconds for which requests wait, once those that the app has have ended; without a C(mode).
+    type: str
+    default: ""
   text:
     description: What the page says; the site's own page for 503, or a standard one, when empty.
     type: str
@@ -60,7 +63,7 @@ import json
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.plainstack.web.plugins.module_utils.environment import decode
 from ansible_collections.plainstack.web.plugins.module_utils.host.lock import LockError
-from ansible_collections.plainstack.web.plugins.module_utils.host.maintenance import MaintenanceError, switch
+from ansible_collections.plainstack.web.plugins.module_utils.host.maintenance import MaintenanceError, pause, switch
 from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
 
@@ -68,7 +71,8 @@ from ansible_collections.plainstack.web.plugins.module_utils.layout import App
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "mode": {"type": "str", "choices": ["on", "off"], "required": True},
+            "mode": {"type": "str", "choices": ["on", "off", "pause"]},
+            "pause": {"type": "str", "default": ""},
             "text": {"type": "str", "default": ""},
             "allow": {"type": "str", "default": ""},
             "retry_after": {"type": "str", "default": "600"},
@@ -80,6 +84,9 @@ def main() -> None:
     done, failed = {}, []
     for order in json.loads(decode(given["orders"]) or "[]"):
         try:
+            if given["mode"] == "pause":
+                done[order["name"]] = pause(App(order["name"]), order["seconds"], module.check_mode)
+                continue
             done[order["name"]] = switch(App(order["name"]), given["mode"] == "on", order["files"], order["about"], module.check_mode)
         except (MaintenanceError, InstanceError, LockError, OSError) as error:  # the others are switched all the same
             failed.append(str(error))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.plainstack.web.plugins.module_utils import layout
-from ansible_collections.plainstack.web.plugins.module_utils.controller.maintenance import MaintenanceError, files, link, options, text
+from ansible_collections.plainstack.web.plugins.module_utils.controller.maintenance import MaintenanceError, check_pause, files, link, options, text
 from ansible_collections.plainstack.web.plugins.module_utils.host import maintenance as host
 from ansible_collections.plainstack.web.plugins.module_utils.host import systemd as systemd_module
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, write
@@ -32,6 +33,9 @@ ABOUT = {"time": "20260101T000000Z", "by": "ann", "origin": "desk"}
         ({"mode": "on", "retry_after": "0"}, "retry_after is '0': it must be a number of seconds from 1 to 604800."),
         ({"mode": "on", "retry_after": "10m"}, "retry_after is '10m'"),
         ({"mode": "on", "retry_after": "604801"}, "retry_after is '604801'"),
+        ({"pause": "0"}, "pause is '0': it must be a number of seconds, and without a mode. Nothing was touched."),
+        ({"pause": "10", "mode": "on"}, "pause is '10'"),
+        ({"pause": "1m"}, "pause is '1m'"),
     ],
 )
 def test_wrong_options(given: dict[str, Any], said: str) -> None:
@@ -230,3 +234,75 @@ def test_a_note_that_says_nothing(app: LocalApp, nginx: Nginx, content: str) -> 
     os.makedirs(os.path.dirname(app.maintenance))
     write(app.maintenance, content)
     assert host.state(app) == {}
+
+
+# A pause
+
+
+def test_how_long_requests_can_wait() -> None:
+    assert options({"pause": "20"}) == {"mode": "pause", "pause": 20}
+    check_pause({"name": "shop", "timeout": 30}, 20)
+    with pytest.raises(MaintenanceError, match="requests to shop can wait for up to 20 s, as its 'timeout' is 30 s"):
+        check_pause({"name": "shop", "timeout": 30}, 21)
+    assert text("pause", {"shop": ""}, {"web1": {"apps": {"shop": True}}}, check=False) == ("shop is paused now: web1", "")
+
+
+@pytest.fixture
+def held(app: LocalApp, systemd: Systemd, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """An app that runs; the commands that were run, the first of which is as if a unit had started that is in its way."""
+    release(app, OLD)
+    make_live(app, systemd, OLD)
+    asked: list[list[str]] = []
+
+    def run(words: list[str]) -> tuple[int, str]:
+        asked.append(words)
+        systemd.states[f"plainstack-pause-{app.name}.service"] = "activating"
+        return 0, ""
+
+    monkeypatch.setattr(host, "run", run)
+    return asked
+
+
+def test_a_pause(app: LocalApp, systemd: Systemd, held: list[list[str]]) -> None:
+    """What is in the way is there before the app is stopped, which is asked to start again at once; its socket goes on."""
+    assert host.pause(app, 10, check=True)
+    assert held == []
+    systemd.calls.clear()
+    assert host.pause(app, 10, check=False)
+    [words] = held
+    assert f"--property=Before={app.unit(OLD, 'service')}" in words
+    assert words[-2:] == [app.unit(OLD, "service"), "10"]
+    assert systemd.calls == [f"stop {app.unit(OLD, 'service')}", f"start {app.unit(OLD, 'service')}"]
+    assert systemd.states[app.unit(OLD, "socket")] == "active"
+    assert host.paused(app)
+    assert host.switch(app, False, {}, {}, check=True)
+
+
+def test_a_pause_is_ended(app: LocalApp, nginx: Nginx, systemd: Systemd, held: list[list[str]]) -> None:
+    host.pause(app, 10, check=False)
+    assert host.switch(app, False, {}, {}, check=False)
+    assert not host.paused(app)
+    assert not host.switch(app, False, {}, {}, check=False)
+
+
+def test_nothing_that_could_be_paused(app: LocalApp, systemd: Systemd) -> None:
+    with pytest.raises(host.MaintenanceError, match="no release runs here whose requests could wait"):
+        host.pause(app, 10, check=False)
+
+
+@pytest.mark.parametrize("state", ["active", "deactivating", "inactive"])
+def test_what_is_in_the_way_waits_for_the_end_of_the_app(tmp_path: Path, state: str) -> None:
+    """Really run, with a systemctl that says another state at each call."""
+    states = ["active", "deactivating", "inactive"]
+    (tmp_path / "states").write_text("\n".join(states[states.index(state) :] * 1 + ["inactive"] * 9) + "\n")
+    program = f"""#!/bin/bash
+cd {tmp_path}; state=$(head -n 1 states); test "$1 $2" != "is-active --quiet" || echo turn >> turns
+test "$2" = --quiet || {{ echo $state; sed -i 1d states; }}
+[ $state = active ] && {{ test "$2" != --quiet || sed -i 1d states; exit 0; }} || exit 3
+"""
+    (tmp_path / "systemctl").write_text(program)
+    (tmp_path / "systemctl").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["/bin/sh", "-c", host.HOLD, "sh", "hello.service", "0"], env=environment, timeout=20, check=False)
+    assert done.returncode == 0
+    assert len((tmp_path / "turns").read_text().splitlines()) == 3 - states.index(state)

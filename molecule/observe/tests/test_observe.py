@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import re
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -412,6 +414,26 @@ def test_maintenance(site: Site) -> None:
     assert FIRST.do("ls /etc/nginx/live /var/lib/plainstack/maintenance") == "/etc/nginx/live:\nhello.conf\n\n/var/lib/plainstack/maintenance:"
     check_message(daily(site, "maintenance"), "mode is '': it must be on or off. Nothing was touched.")
     check_message(daily(site, "maintenance", "-e", "mode=on", "-e", "allow=office"), "'office' is no address and no network")
+
+
+def test_requests_wait_in_a_pause(site: Site, tmp_path: Path) -> None:
+    """None fails, and none is answered in between."""
+    live, target = FIRST.live(), Target("hello.test", FIRST.https_port, str(CERTIFICATE))
+    with Load(target, tmp_path) as load:
+        done = daily(site, "maintenance", "-e", "pause=4")
+        assert done.code == 0, done.output
+        assert "is paused: its requests wait" in daily(site, "status").output
+        time.sleep(6)
+    responses = load.responses()
+    assert [response.failure for response in responses if response.failure] == []
+    assert {response.release for response in responses} == {live}
+    assert max(response.seconds for response in responses) >= 4
+    ends = sorted(response.end for response in responses)
+    assert max(after - before for before, after in itertools.pairwise(ends)) >= 3.5
+    for server in (FIRST, SECOND):
+        server.until("it is back", f"systemctl is-active hello@{live}.service")
+        assert server.look().untidy() == {}
+    check_message(daily(site, "maintenance", "-e", "pause=60"), "requests to hello can wait for up to 20 s, as its 'timeout' is 30 s.")
 
 
 def test_maintenance_whose_configuration_nginx_refuses(site: Site) -> None:

@@ -12,6 +12,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.layout import App
 from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
 MODES = ("on", "off")
+PAUSED_FOR = 2 / 3  # of an app's `timeout` its requests may wait, so that the rest is left to start it and to answer
 RETRY_AFTER, LONGEST = 600, 604800  # seconds
 MESSAGE = "We are working on this site. Please come back in a while."
 PAGE = """<!DOCTYPE html>
@@ -84,9 +85,16 @@ class MaintenanceError(ValueError):
 def options(given: Mapping[str, Any]) -> dict[str, Any]:
     """The options of the command, checked.
 
-    :param given: `mode`, `text`, `allow` (networks, with commas between) and `retry_after` as text; empty where they were not given.
+    :param given: `mode`, `text`, `allow` (networks, with commas between), `retry_after` and `pause` as text; empty where they were not given.
     :raises MaintenanceError: with what is wrong, where it is set, and what to do.
     """
+    if pause := str(given.get("pause") or ""):
+        if given.get("mode") or not re.fullmatch("[1-9][0-9]{0,3}", pause):
+            raise MaintenanceError(
+                f"pause is '{plain(pause)}': it must be a number of seconds, and without a mode. Nothing was touched.\n"
+                "Where it is set: -e pause=... of the command."
+            )
+        return {"mode": "pause", "pause": int(pause)}
     mode, message = str(given.get("mode") or ""), str(given.get("text") or "").strip()
     if mode not in MODES:
         raise MaintenanceError(f"mode is '{plain(mode)}': it must be on or off. Nothing was touched.\nNext: the same command with -e mode=on or -e mode=off")
@@ -139,6 +147,16 @@ def files(app: Mapping[str, Any], others: Sequence[str], wanted: Mapping[str, An
     return found if own else {paths.maintenance_page: PAGE.format(message=html.escape(wanted["message"] or MESSAGE)), **found}
 
 
+def check_pause(app: Mapping[str, Any], seconds: int) -> None:
+    """:raises MaintenanceError: where nginx would not wait for so long."""
+    most = int(app["timeout"] * PAUSED_FOR)
+    if seconds > most:
+        raise MaintenanceError(
+            f"pause is {seconds}: requests to {app['name']} can wait for up to {most} s, as its 'timeout' is {app['timeout']} s. Nothing was touched.\n"
+            "Where it is set: -e pause=... of the command, and 'timeout' of the app.\nNext: a shorter pause; or -e mode=on, which shows a page."
+        )
+
+
 def link(name: str, domain: str, key: str) -> str:
     """What opens the site for one browser, with a cookie."""
     return f"https://{domain}/.plainstack/{name}.open/{key}"
@@ -151,7 +169,7 @@ def text(mode: str, links: Mapping[str, str], seen: Mapping[str, Mapping[str, An
     :param seen: by server what the module `maintenance` did.
     """
     failed = [f"{server}: {one['error']}" for server, one in seen.items() if one.get("error")]
-    state, lines = ("in maintenance" if mode == "on" else "open to all"), []
+    state, lines = {"on": "in maintenance", "pause": "paused"}.get(mode, "open to all"), list[str]()
     for name, opens in links.items():
         done = {server: one["apps"][name] for server, one in seen.items() if name in one.get("apps", {})}
         changed = [server for server, did in done.items() if did]

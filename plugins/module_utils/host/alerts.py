@@ -65,7 +65,7 @@ def _app(app: App, about: Mapping[str, Any], marks: Mapping[str, Any], state: St
     """What is wrong with an app that is meant to run."""
     live = app.live_id()
     story = app.story(live)
-    if not live or story.get("halted") or maintenance.state(app):
+    if not live or story.get("halted") or maintenance.state(app) or maintenance.paused(app):
         return
     yield from _units(app, state, status.units(app, live))
     path = str(story.get("config", {}).get("health_path", "/"))

@@ -12,11 +12,13 @@ from typing import Any
 from ansible_collections.plainstack.web.plugins.module_utils import layout
 from ansible_collections.plainstack.web.plugins.module_utils.host import systemd
 from ansible_collections.plainstack.web.plugins.module_utils.host.configuration import run
-from ansible_collections.plainstack.web.plugins.module_utils.host.lock import shared
+from ansible_collections.plainstack.web.plugins.module_utils.host.lock import shared, step
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory, read, write
 
 PATIENCE = 20  # seconds to wait for another run that writes nginx's configuration
 SITES = "/etc/nginx/sites.conf"
+# Until the app has ended, then for so long; while it is to start, systemd has it wait for this to end
+HOLD = 'while systemctl is-active --quiet "$1" || [ "$(systemctl is-active "$1")" = deactivating ]; do sleep 0.1; done; exec sleep "$2"'
 
 
 class MaintenanceError(Exception):
@@ -75,6 +77,39 @@ def _serve(app: App, files: Mapping[str, str], unfinished: bool) -> bool:
     return True
 
 
+def _holds(app: App) -> str:
+    """Unit that keeps the app from being started while its requests wait."""
+    return f"plainstack-pause-{app.name}.service"
+
+
+def paused(app: App) -> bool:
+    """Whether requests wait on the socket."""
+    return systemd.show(_holds(app), "ActiveState")["ActiveState"] in ("activating", "active")
+
+
+def pause(app: App, seconds: int, check: bool) -> bool:
+    """Have requests wait on the app's socket, which systemd keeps: those that it has end, then for so long nothing of the web server runs.
+
+    A unit that is to start before the app's is in its way; where this one is killed in the middle, the app starts all the same.
+
+    :raises MaintenanceError: where it does not run.
+    """
+    live = app.live_id()
+    service = app.unit(live, "service")
+    if not live or systemd.show(service, "ActiveState")["ActiveState"] != "active":
+        raise MaintenanceError(f"{app.name}: no release runs here whose requests could wait.\nNext: ansible-playbook plainstack.web.status")
+    if check:
+        return True
+    with step(app, ""):
+        words = ["systemd-run", "--quiet", "--collect", "--no-block", f"--unit={_holds(app)}", "--property=Type=oneshot", "--property=TimeoutStartSec=infinity"]
+        code, said = run([*words, f"--property=Before={service}", "/bin/sh", "-c", HOLD, "sh", service, str(seconds)])
+        if code:
+            raise MaintenanceError(f"{app.name}: systemd-run says: {said}\nNothing was touched.")
+        systemd.systemctl("stop", service)
+        systemd.systemctl("start", "--no-block", service)
+    return True
+
+
 def switch(app: App, on: bool, files: Mapping[str, str], about: Mapping[str, Any], check: bool) -> bool:
     """Put the app into maintenance, or take it out; whether something changed.
 
@@ -82,8 +117,9 @@ def switch(app: App, on: bool, files: Mapping[str, str], about: Mapping[str, Any
     :param about: what `state` is to say.
     """
     was = bool(state(app))
+    waits = not on and bool(app.live_id()) and paused(app)
     if check:
-        return was != on or (on and any(read(path) != content for path, content in files.items()))
+        return waits or was != on or (on and any(read(path) != content for path, content in files.items()))
     with shared("configuration", PATIENCE):
         changed = _serve(app, files if on else {}, was != on)
         if on and not was:
@@ -91,10 +127,12 @@ def switch(app: App, on: bool, files: Mapping[str, str], about: Mapping[str, Any
             write(app.maintenance, json.dumps(about))
         elif was and not on:
             os.unlink(app.maintenance)
+    if waits:
+        systemd.systemctl("stop", _holds(app), check=False)
     timers = _timers(app)  # a load balancer has none
     works = bool(timers) and systemd.show(app.unit(app.live_id(), "target"), "ActiveState")["ActiveState"] == "active"
     # Whatever an earlier run got to; but not those of an app that was stopped meanwhile
     wrong = [unit for unit in timers if (systemd.show(unit, "ActiveState")["ActiveState"] == "active") == on] if on or works else []
     if wrong:
         systemd.systemctl("stop" if on else "start", *wrong, check=not on)
-    return changed or was != on or bool(wrong)
+    return changed or waits or was != on or bool(wrong)

@@ -114,6 +114,8 @@ def _health(app: App, live: str, host: str, found: Sequence[Mapping[str, Any]]) 
     if state != "active" and isinstance(halted := story.get("halted"), dict):
         by = f" by {halted['by']} on {halted['origin']}" if halted.get("by") else ""
         return f"was stopped{by} at {halted.get('time', '?')}; ansible-playbook plainstack.web.start -e app={app.name} starts it"
+    if state != "active" and maintenance.paused(app):
+        return "is paused: its requests wait"
     if state != "active":
         return f"does not run: its unit is {state}"
     path = str(story.get("config", {}).get("health_path", "/"))
