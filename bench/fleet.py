@@ -53,6 +53,7 @@ STEPS = {
 }
 TASK = re.compile(r"TASK \[(?:.* : )?(.*?)\]")
 AIM = 4  # 16 servers take at most so many times as long as one
+STATUS_AIM = 1.5
 
 
 @dataclass
@@ -146,8 +147,8 @@ def change(source: Path, what: str) -> None:
     page.write_text(page.read_text(encoding="utf-8") + f"<!-- {what} -->\n", encoding="utf-8")
 
 
-def measure(work: Path, counts: Sequence[int]) -> dict[int, tuple[Cost, Cost]]:
-    """For each number of servers a redeploy of a one-line change, and a deploy with no change."""
+def measure(work: Path, counts: Sequence[int]) -> dict[int, tuple[Cost, Cost, Cost]]:
+    """For each number of servers a redeploy of a one-line change, a deploy with no change, and a look at their status."""
     source, directory = work / "source", work / "inventory"
     found = {}
     for count in counts:
@@ -156,10 +157,12 @@ def measure(work: Path, counts: Sequence[int]) -> dict[int, tuple[Cost, Cost]]:
             run("lab/create.yml", directory, count)
             run("deploy.yml", directory, count)  # opens the connections, and brings the servers that are new up to date
             change(source, f"{count} servers")
-            found[count] = run("deploy.yml", directory, count), run("deploy.yml", directory, count)
+            found[count] = run("deploy.yml", directory, count), run("deploy.yml", directory, count), run("plainstack.web.status", directory, count)
         finally:
             run("lab/destroy.yml", directory, count)
-        print(f"{count} servers: change {found[count][0].total:.1f} s, no change {found[count][1].total:.1f} s", flush=True)
+        print(
+            f"{count} servers: change {found[count][0].total:.1f} s, no change {found[count][1].total:.1f} s, status {found[count][2].total:.1f} s", flush=True
+        )
     return found
 
 
@@ -202,9 +205,9 @@ def slope(points: Sequence[tuple[int, float]]) -> float:
     return (most - least) / (many - few) if many > few else 0.0
 
 
-def picture(found: dict[int, tuple[Cost, Cost]]) -> None:
+def picture(found: dict[int, tuple[Cost, Cost, Cost]]) -> None:
     """Draw time and CPU against the number of servers."""
-    rows = [f"{count} {change.total} {change.cpu} {nothing.total} {change.steps['switch']}" for count, (change, nothing) in found.items()]
+    rows = [f"{count} {change.total} {change.cpu} {nothing.total} {change.steps['switch']}" for count, (change, nothing, _status) in found.items()]
     data = "$data << EOD\n" + "\n".join(rows) + "\nEOD\n"
     plots = [("2", "change, s"), ("3", "change, controller's CPU, s"), ("4", "no change, s"), ("5", "the switch of it, s")]
     lines = ", ".join(f'$data using 1:{column} with linespoints linewidth 2 title "{title}"' for column, title in plots)
@@ -237,29 +240,33 @@ as much CPU with {most} as with {few}: what grows with the square of their numbe
 """
 
 
-def document(found: dict[int, tuple[Cost, Cost]], simulated: Mapping[int, tuple[Cost, float]], load: float) -> str:
+def document(found: dict[int, tuple[Cost, Cost, Cost]], simulated: Mapping[int, tuple[Cost, float]], load: float) -> str:
     """The figures as Markdown."""
     rows = []
-    for count, (change, nothing) in found.items():
+    for count, (change, nothing, status) in found.items():
         steps = [f"{change.steps[name]:.1f}" for name in STEPS]
-        rows.append([f"{count}", *steps, f"**{change.total:.1f}**", f"{change.cpu:.1f}", f"{nothing.total:.1f}", f"{nothing.cpu:.1f}", f"{change.memory}"])
+        rows.append([f"{count}", *steps, f"**{change.total:.1f}**", f"{change.cpu:.1f}", f"{nothing.total:.1f}", f"{nothing.cpu:.1f}"])
+        rows[-1] += [f"{status.total:.1f}", f"{change.memory}"]
     first, last = min(found), max(count for count in found if count <= 16)
     times = found[last][0].total / found[first][0].total
-    each = slope([(count, change.total) for count, (change, _) in found.items()])
-    cpu = slope([(count, change.cpu) for count, (change, _) in found.items()])
-    fork = slope([(count, change.memory) for count, (change, _) in found.items()])
+    looks = found[last][2].total / found[first][2].total
+    each = slope([(count, change.total) for count, (change, *_) in found.items()])
+    cpu = slope([(count, change.cpu) for count, (change, *_) in found.items()])
+    fork = slope([(count, change.memory) for count, (change, *_) in found.items()])
     cores = os.cpu_count() or 1
     return f"""# What a fleet costs
 
 Written by `make bench-fleet` on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}: a deploy of a one-line change and one without a change, to so many
 servers at once, with as many `forks` as servers. Seconds; the controller's CPU is that of `ansible-playbook` and all that it started.
 
-{table("Servers | " + " | ".join(STEPS) + " | change | its CPU | no change | its CPU | controller, MiB", rows)}
+{table("Servers | " + " | ".join(STEPS) + " | change | its CPU | no change | its CPU | status | controller, MiB", rows)}
 
 ![time and CPU against the number of servers](fleet-cost.png)
 
 One server does all from the switch on in one call. {last} servers take {times:.1f} times as long as {first}; {aim(times <= AIM, f"at most {AIM} times")}.
 *Confirm* has the two seconds for which a release is watched.
+
+`status` of {last} servers takes {looks:.1f} times as long as of {first}; {aim(looks <= STATUS_AIM, f"at most {STATUS_AIM} times")}.
 
 - {cores} cores ({machine_of()}); load {load:.1f} before the run. The servers are containers of {MEMORY} MiB on the same
   machine: they and the controller share its cores, and that is the limit here. What each server adds, {each:.2f} s, is
