@@ -68,7 +68,7 @@ def main() -> None:
     try:
         environment = {str(name): str(value) for name, value in given["environment"].items()}
         module.exit_json(changed=initialise(Repository(given["location"], given["password"], environment)))
-    except ResticError as error:
+    except (ResticError, OSError) as error:
         module.fail_json(msg=FAILED.format(why=error))
 
 

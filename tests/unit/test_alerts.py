@@ -104,12 +104,12 @@ def test_a_target_that_fails_keeps_none_waiting(sent: list[tuple[str, str]], cap
     """It is asked once a look, and gets what it has missed once it works."""
     state: State = {}
     enqueue(state, [Message("one", ""), Message("two", "")], 2, 0)
-    alerts.deliver(state, ["bad", "good"], 0)
+    alerts.deliver(state, ["bad", "good"], 0, lambda: None)
     assert sent == [("bad", "one"), ("good", "one"), ("good", "two")]
     assert [one["targets"] for one in state["queue"]] == [[0], [0]]
     assert "target 1: refused" in capsys.readouterr().err
     sent.clear()
-    alerts.deliver(state, ["good", "good"], 30)
+    alerts.deliver(state, ["good", "good"], 30, lambda: None)
     assert (sent, state["queue"]) == ([("good", "one"), ("good", "two")], [])
 
 
@@ -124,7 +124,7 @@ def test_what_nobody_takes_is_given_up() -> None:
 def test_a_target_that_was_taken_away(sent: list[tuple[str, str]]) -> None:
     state: State = {}
     enqueue(state, [Message("one", "")], 2, 0)
-    alerts.deliver(state, ["good"], 0)
+    alerts.deliver(state, ["good"], 0, lambda: None)
     assert (sent, state["queue"]) == ([("good", "one")], [])
 
 
@@ -152,7 +152,6 @@ MARKS = {
     "full_percent": 90,
     "reboot_days": 7,
     "reminder_hours": 24,
-    "backup_hours": 26,
     "slow_seconds": 120,
 }
 
@@ -264,9 +263,9 @@ def test_a_certificate_that_is_not_renewed(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_backup_that_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backup, "overdue", lambda now, hours: {"hello": f"the backup failed: no room\nmore, {now}, {hours}"})
-    [found] = alerts._backups(MARKS, 7.0)
-    assert (found.key, found.what, found.detail) == ("backup hello", "hello: the backup failed: no room", "the backup failed: no room\nmore, 7.0, 26")
+    monkeypatch.setattr(backup, "overdue", lambda now: {"hello": f"the backup failed: no room\nmore, {now}"})
+    [found] = alerts._backups(7.0)
+    assert (found.key, found.what, found.detail) == ("backup hello", "hello: the backup failed: no room", "the backup failed: no room\nmore, 7.0")
 
 
 def test_a_check_that_fails_itself_ends_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

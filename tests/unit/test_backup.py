@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import pwd
@@ -18,10 +19,12 @@ from typing import Any
 import pytest
 from ansible_collections.plainstack.web.plugins.module_utils.controller import backup as controller
 from ansible_collections.plainstack.web.plugins.module_utils.host import backup, databases, lock, restic, restore, steps
+from ansible_collections.plainstack.web.plugins.module_utils.host import systemd as systemd_module
 from ansible_collections.plainstack.web.plugins.module_utils.host.instance import Work
 from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Holder, LockError, acquire
 from ansible_collections.plainstack.web.plugins.module_utils.host.restic import Repository, ResticError
 from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError
+from ansible_collections.plainstack.web.plugins.module_utils.layout import make_directory
 
 from tests.unit.fakes import OLD, Answers, LocalApp, Systemd, make_live, real_root, release
 
@@ -101,12 +104,37 @@ def test_a_database_that_nobody_lets_be_read_is_said(app: LocalApp, monkeypatch:
     found.close()
 
 
+def test_a_database_that_is_gone_meanwhile_is_none(app: LocalApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backup, "_find", lambda *_given: ["gone/a.db"])
+    with backup._copies(app, pwd.getpwuid(0)) as (_directory, paths):
+        assert paths == []
+
+
+def test_a_database_that_there_is_no_room_for_is_said(app: LocalApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    database(Path(app.shared, "a.db")).close()
+    monkeypatch.setattr(backup, "SPARE", 2**60)
+    with pytest.raises(backup.BackupError, match=r"the database a\.db has 0 MiB, copies of it need twice as much"), backup._copies(app, pwd.getpwuid(0)):
+        pass
+
+
+@pytest.mark.parametrize(("text", "said"), [("import time; time.sleep(60)", "did not end within 1 s"), ("print('x' * 99999)", "cannot be found")])
+def test_what_runs_as_the_apps_user_is_bounded(app: LocalApp, monkeypatch: pytest.MonkeyPatch, text: str, said: str) -> None:
+    """It is in the app's hand."""
+    make_directory(backup.COPIES, 0o700)
+    monkeypatch.setattr(backup, "getsource", lambda _module: text)
+    monkeypatch.setattr(backup, "FOUND_WITHIN", 1)
+    monkeypatch.setattr(backup, "LISTED", 1000)
+    with pytest.raises(backup.BackupError, match=said):
+        backup._find(app, pwd.getpwuid(0))
+
+
 @real_root
 def test_an_apps_files_are_opened_by_its_user(app: LocalApp) -> None:
     """What it cannot read itself, it cannot have read."""
     nobody = pwd.getpwnam("nobody")
     database(Path(app.shared, "root.db")).close()
     os.chmod(f"{app.shared}/root.db", 0o600)
+    make_directory(backup.COPIES, 0o700)
     for directory in (app.base, os.path.dirname(app.shared), app.shared, *map(str, Path(app.base).parents[:3])):
         os.chmod(directory, 0o755)
     assert backup._find(app, nobody) == []
@@ -165,14 +193,13 @@ def test_no_secret_is_in_a_command(asked: Restic) -> None:
 
 
 @real_root
-def test_a_repository_that_is_worked_on_is_waited_for(asked: Restic, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repository_that_is_worked_on_is_waited_for(asked: Restic) -> None:
     asked.answers = [(11, "", "unable to create lock: repository is already locked by PID 7"), (0, "", "")]
     restic.run(REPOSITORY, "forget")
     assert len(asked.words) == 2
-    monkeypatch.setattr(restic, "LOCKED_FOR", 0)
     asked.answers = [(11, "", "repository is already locked")]
     with pytest.raises(ResticError, match="already locked"):
-        restic.run(REPOSITORY, "forget")
+        restic.run(dataclasses.replace(REPOSITORY, patience=0), "forget")
 
 
 CANCELLED = '{"message_type":"exit_error","code":1,"message":"Fatal: unable to open config file: context canceled"}'
@@ -183,12 +210,15 @@ def test_a_complaint_in_json_is_read(asked: Restic) -> None:
     asked.answers = [(10, "", CANCELLED)]
     with pytest.raises(ResticError, match=r"^Fatal: unable to open config file: context canceled$"):
         restic.run(REPOSITORY, "backup")
+    gone = '{"message_type":"error","error":{"message":"lstat: no such file"},"during":"archival","item":"/srv/a/shared/x\u0085y"}'
+    asked.answers = [(3, "", gone)]
+    assert restic.run(REPOSITORY, "backup", good=(0, 3))[1] == "/srv/a/shared/x\\x85y: lstat: no such file"
 
 
 @real_root
 def test_a_repository_that_cannot_be_reached_is_not_asked_for_ever(asked: Restic, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is one made in its place."""
-    monkeypatch.setattr(restic, "ANSWERED_WITHIN", 0)
+    monkeypatch.setattr(restic, "WITHIN", {"cat": 0})
     asked.answers = [(143, "", "Head: retrying after 1 s: connection refused\n" + CANCELLED)]
     with pytest.raises(restic.SilentError, match=r"^no answer within 0 s: Head: retrying after 1 s: connection refused$"):
         restic.initialise(REPOSITORY)
@@ -196,6 +226,12 @@ def test_a_repository_that_cannot_be_reached_is_not_asked_for_ever(asked: Restic
     asked.answers = [(0, "", "")]
     restic.run(REPOSITORY, "backup")
     assert f"--property=RuntimeMaxSec={restic.LONGEST}" in asked.words[-1]
+
+
+@pytest.mark.parametrize("path", ["/back ups", "/a:b", "/100%", "/a\\b"])
+def test_a_path_that_systemd_would_read_otherwise(path: str) -> None:
+    with pytest.raises(ResticError, match="has a character that no path of a repository may have here"):
+        restic.initialise(Repository(path, "swordfish", {}))
 
 
 @real_root
@@ -236,17 +272,19 @@ def saved(app: LocalApp, left_out: list[list[str]], monkeypatch: pytest.MonkeyPa
     return asked
 
 
-SETTINGS: dict[str, Any] = {"host": "web1", "apps": ["hello"], "repository": "/backups", "password": "x", "environment": {}, "keep": {"daily": 7, "yearly": 2}}
+WHERE = {"repository": "/backups", "password": "x", "environment": {}}
+SETTINGS: dict[str, Any] = {"host": "web1", "apps": ["hello"], **WHERE, "keep": {"daily": 7, "yearly": 2}, "hours": 26}
 
 
 def test_what_is_saved_and_kept(app: LocalApp, saved: list[tuple[str, ...]], left_out: list[list[str]]) -> None:
     database(Path(app.shared, "d[1]", "a$.db")).close()
     done = backup.save_all(SETTINGS)
     assert done == {"hello": {"id": "01234567", "databases": 1, "unread": "\n".join(["error: file vanished"] * backup.SHOWN)}}
-    [words, forgotten] = saved
+    [unlocked, words, forgotten] = saved
+    assert unlocked == ("unlock",), "which removes what killed ones have left, and no other"
     assert "--exclude-file=/left-out" in words
     base = f"{app.shared}/d\\[1]/a$$.db"
-    assert left_out == [[base, f"{base}-wal", f"{base}-shm", f"{base}-journal"], []]
+    assert left_out == [[], [base, f"{base}-wal", f"{base}-shm", f"{base}-journal"], []]
     assert words[-2:] == (app.shared, f"{app.shared}.databases")
     assert {"--host=web1", "--tag=plainstack", "--tag=hello"} <= {*words}
     assert forgotten == ("forget", "--prune", "--host=web1", "--tag=plainstack", "--keep-daily=7", "--keep-yearly=2")
@@ -256,7 +294,7 @@ def test_nothing_is_forgotten_where_nothing_was_saved_or_all_is_kept(app: LocalA
     backup.save_all({**SETTINGS, "keep": {}})
     monkeypatch.setattr(backup, "user_of", lambda _app: None)
     assert backup.save_all(SETTINGS)["hello"]["error"] == "it is not on this server yet: deploy it first"
-    assert [words[0] for words in saved] == ["backup"]
+    assert [words[0] for words in saved] == ["unlock", "backup", "unlock"]
 
 
 def test_a_failure_is_kept_and_is_none_of_the_others(app: LocalApp, saved: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,10 +311,12 @@ def test_a_failure_is_kept_and_is_none_of_the_others(app: LocalApp, saved: list[
     known = backup.state()
     assert known["bad"] == {"at": 1000.0, "snapshot": "before", "error": "the disk is full"}
     assert (known["good"]["snapshot"], known["good"]["error"]) == ("01234567", "")
-    assert backup.overdue(known["good"]["at"] + 3600, 26) == {"bad": "the backup failed: the disk is full"}
-    assert backup.overdue(known["good"]["at"] + 40 * 3600, 26)["good"] == "the last backup was made 40 hours ago"
+    assert backup.overdue(known["good"]["at"] + 3600) == {"bad": "the backup failed: the disk is full"}
+    assert backup.overdue(known["good"]["at"] + 40 * 3600)["good"] == "the last backup was made 40 hours ago"
     Path(backup.STATE).write_text("{", encoding="utf-8")
-    assert backup.overdue(0, 26) == {}
+    set_up = os.stat(backup.CONFIG).st_mtime
+    assert backup.overdue(set_up + 3600) == {}, "none is due yet"
+    assert backup.overdue(set_up + 27 * 3600) == dict.fromkeys(("bad", "good"), "there is no backup yet")
 
 
 # Restore
@@ -334,6 +374,7 @@ def test_what_is_fetched_is_the_users(tmp_path: Path, monkeypatch: pytest.Monkey
 
     def run(_repository: Repository, *_words: str, writes: dict[str, str], **_options: Any) -> tuple[str, str]:
         [target] = writes
+        assert _words[0] == "restore"
         for path in ("srv/a/shared/d/file", "srv/a/shared.databases/d/a.db"):
             Path(target, path).parent.mkdir(parents=True)
             Path(target, path).write_text(path)
@@ -342,7 +383,12 @@ def test_what_is_fetched_is_the_users(tmp_path: Path, monkeypatch: pytest.Monkey
         return "", ""
 
     monkeypatch.setattr(restic, "run", run)
+    monkeypatch.setattr(restic, "room", lambda *_given: 2**62)
+    (tmp_path / "target").mkdir()
     snapshot = {"id": "0123", "short_id": "0123", "paths": ["/srv/a/shared.databases", "/srv/a/shared"]}
+    with pytest.raises(restore.RestoreError, match="it needs 4398046511104 MiB beside the data that the app has"):
+        restore.fetch(REPOSITORY, snapshot, str(tmp_path / "target"), pwd.getpwnam("nobody"))
+    monkeypatch.setattr(restic, "room", lambda *_given: 0)
     found = restore.fetch(REPOSITORY, snapshot, str(tmp_path / "target"), nobody := pwd.getpwnam("nobody"))
     owners = {str(path.relative_to(found)): (path.stat().st_uid, path.stat().st_gid) for path in [Path(found), *Path(found).rglob("*")]}
     assert owners == dict.fromkeys((".", "d", "d/file", "d/a.db"), (nobody.pw_uid, nobody.pw_gid))
@@ -366,6 +412,13 @@ def fetched(app: LocalApp, work: Work, monkeypatch: pytest.MonkeyPatch) -> Local
         return "", ""
 
     monkeypatch.setattr(restic, "run", run)
+    monkeypatch.setattr(restic, "room", lambda *_given: 0)
+
+    def stop(app: LocalApp) -> list[str]:
+        systemd_module.systemctl("stop", app.unit(OLD, "socket"), app.unit(OLD, "service"), check=False)
+        return []
+
+    monkeypatch.setattr(restore, "stop", stop)
     return app
 
 
@@ -447,10 +500,49 @@ def test_another_run_is_not_disturbed(running: LocalApp, systemd: Systemd, monke
     assert (state_of(running), systemd.calls) == (("old", ["shared"]), [])
 
 
-def test_where_there_is_nothing_to_exchange(fetched: LocalApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.path.ismount", lambda path: path == fetched.shared)
-    with pytest.raises(restore.RestoreError, match="is a disk of its own"):
+def test_whatever_goes_wrong_after_the_exchange_the_old_data_is_kept(running: LocalApp, systemd: Systemd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full as the app is to start, and nothing can be exchanged back."""
+    exchange, turns = restore.exchange, list[str]()
+
+    def once(one: str, other: str) -> None:
+        turns.append(one)
+        if len(turns) > 1:
+            raise OSError("broken")
+        exchange(one, other)
+
+    def full(*_given: Any, **_more: Any) -> dict[str, Any]:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(restore, "exchange", once)
+    monkeypatch.setattr(steps, "switch", full)
+    with pytest.raises(OSError, match="broken"):
         give_back()
+    [aside] = [name for name in state_of(running)[1] if name != "shared"]
+    assert Path(running.root, aside, "data").read_text(encoding="utf-8") == "old"
+
+
+def test_what_killed_runs_have_left_goes_and_nothing_else(tmp_path: Path) -> None:
+    """Not what a run that goes on has, nor what any app had before."""
+    shared = tmp_path / "shared"
+    for name in ("shared", "shared.restore-killed", "shared.before-20260101T000000Z"):
+        (tmp_path / name).mkdir()
+    with restore.beside(str(shared)) as one, restore.beside(str(shared)) as other:
+        assert one != other
+        assert {path.name for path in tmp_path.iterdir()} == {"shared", "shared.before-20260101T000000Z", Path(one).name, Path(other).name}
+    assert {path.name for path in tmp_path.iterdir()} == {"shared", "shared.before-20260101T000000Z"}
+
+
+def test_a_disk_of_its_own_at_or_below_the_data(fetched: LocalApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = "36 35 98:0 / / rw - ext4 /dev/a rw\n37 36 98:0 / {} rw - ext4 /dev/b rw\n"
+    for place, found in ((fetched.shared, True), (f"{fetched.shared}/me\\040dia", True), (f"{fetched.shared}-other", False), ("/", False)):
+        monkeypatch.setattr(restore, "read", {"/proc/self/mountinfo": lines.format(place)}.get)
+        assert restore.mounted(fetched.shared) == (place.replace("\\040", " ") if found else "")
+    monkeypatch.setattr(restore, "mounted", lambda path: f"{path}/media")
+    with pytest.raises(restore.RestoreError, match=r"a disk of its own is mounted at .*/shared/media"):
+        give_back()
+
+
+def test_an_app_that_is_not_there(fetched: LocalApp) -> None:
     shutil.rmtree(fetched.shared)
     with pytest.raises(restore.RestoreError, match="deploy it, then run the same command again"):
         give_back()

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 from ansible_collections.plainstack.web.plugins.module_utils import layout
 from ansible_collections.plainstack.web.plugins.module_utils.controller.maintenance import MaintenanceError, check_pause, files, link, options, text
+from ansible_collections.plainstack.web.plugins.module_utils.host import instance, steps
 from ansible_collections.plainstack.web.plugins.module_utils.host import maintenance as host
 from ansible_collections.plainstack.web.plugins.module_utils.host import systemd as systemd_module
+from ansible_collections.plainstack.web.plugins.module_utils.host.instance import Work
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, write
 
-from tests.unit.fakes import OLD, LocalApp, Systemd, make_live, release
+from tests.unit.fakes import NEW, OLD, LocalApp, Systemd, make_live, make_work, release
 
 APP = {"name": "my-shop", "path": "/", "domains": ["shop.test"], "error_pages": {}}
 WANTED = {"mode": "on", "message": "", "allow": [], "retry_after": 600}
@@ -283,6 +285,22 @@ def test_a_pause_is_ended(app: LocalApp, nginx: Nginx, systemd: Systemd, held: l
     assert host.switch(app, False, {}, {}, check=False)
     assert not host.paused(app)
     assert not host.switch(app, False, {}, {}, check=False)
+
+
+def test_a_release_that_goes_live_ends_it(app: LocalApp, systemd: Systemd, held: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or what waits would be cut with the socket of the old one."""
+    host.pause(app, 10, check=False)
+    seen: list[bool] = []
+
+    def start(_work: Work, _identifier: str, in_any_case: bool) -> bool:
+        seen.append(host.paused(app))
+        return True
+
+    monkeypatch.setattr(instance, "start", start)
+    order = {"id": NEW, "event": "deploy", "files": {}}
+    steps.start(order, make_work(app), False)
+    assert seen == [False]
+    assert systemd.states[app.unit(OLD, "service")] == "active"
 
 
 def test_nothing_that_could_be_paused(app: LocalApp, systemd: Systemd) -> None:

@@ -34,9 +34,10 @@ def samples(text: str) -> dict[str, float]:
 
 
 def test_each_value_is_told() -> None:
-    text = metrics.render(FOUND, {"hello": {"at": 1766000000, "error": ""}})
+    text = metrics.render(FOUND, {"hello": (1766000000.0, "")})
     assert samples(text) == {
         'plainstack_app_healthy{app="hello"}': 1,
+        'plainstack_app_stopped{app="hello"}': 0,
         f'plainstack_app_info{{app="hello",release="{OLD}",revision="0a1b2c3d"}}': 1,
         'plainstack_app_live_timestamp_seconds{app="hello"}': 1767323045,
         'plainstack_app_maintenance{app="hello"}': 0,
@@ -49,7 +50,7 @@ def test_each_value_is_told() -> None:
         'plainstack_unit_active{app="hello",unit="hello.beat.1.service",kind="process"}': 1,
         'plainstack_unit_restarts{app="hello",unit="hello.beat.1.service",kind="process"}': 2,
         'plainstack_backup_timestamp_seconds{app="hello"}': 1766000000,
-        'plainstack_backup_failed{app="hello"}': 0,
+        'plainstack_backup_overdue{app="hello"}': 0,
         'plainstack_certificate_expiry_timestamp_seconds{domain="hello.test"}': 1770000000,
         "plainstack_nginx_active": 1,
         "plainstack_reboot_required": 1,
@@ -61,9 +62,9 @@ def test_each_value_is_told() -> None:
 def test_what_is_not_known_is_left_out() -> None:
     """An app that was never deployed, on a server without nginx."""
     app = {**APP, "live": "", "went_live": "", "revision": "", "unhealthy": "no release is live", "requests": None, "units": []}
-    found = samples(metrics.render({**FOUND, "nginx": "", "certificates": [], "apps": [app]}, {"hello": {"at": 0, "error": "full"}}))
+    found = samples(metrics.render({**FOUND, "nginx": "", "certificates": [], "apps": [app]}, {"hello": (0.0, "full")}))
     assert found['plainstack_app_healthy{app="hello"}'] == 0
-    assert found['plainstack_backup_failed{app="hello"}'] == 1
+    assert found['plainstack_backup_overdue{app="hello"}'] == 1
     assert not [
         name for name in found if name.startswith(("plainstack_nginx", "plainstack_app_requests_recent", "plainstack_app_live", "plainstack_backup_time"))
     ]
@@ -79,6 +80,7 @@ def test_the_program_writes_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(metrics, "CONFIG", str(tmp_path / "config.json"))
     monkeypatch.setattr(metrics, "FILE", str(tmp_path / "plainstack.prom"))
     monkeypatch.setattr(backup, "state", lambda: {"hello": {"at": 5, "error": ""}, "gone": {"at": 5, "error": ""}})
+    monkeypatch.setattr(backup, "overdue", lambda _now: {"gone": "late"})
     asked: list[Any] = []
 
     def of_host(*given: Any) -> dict[str, Any]:

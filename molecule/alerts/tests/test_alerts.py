@@ -191,7 +191,7 @@ def test_a_disk_a_reboot_a_backup_and_a_certificate(site: Site) -> None:
     """With marks so low that what there is passes them, as the machine's own disk must not be filled."""
     old_certificate()
     assert site.deploy().code == 0
-    FIRST.do("""mkdir -p /etc/plainstack-backup /var/lib/plainstack-backup; echo '{"apps": ["hello"]}' > /etc/plainstack-backup/config.json
+    FIRST.do("""mkdir -p /etc/plainstack-backup /var/lib/plainstack-backup; echo '{"apps": ["hello"], "hours": 26}' > /etc/plainstack-backup/config.json
         echo '{"hello": {"at": '$(date --date='-30 hours' +%s)', "error": ""}}' > /var/lib/plainstack-backup/state.json""")
     FIRST.do("touch --date='-9 days' /run/reboot-required")
     site.variables["alerts_full_percent"] = 1

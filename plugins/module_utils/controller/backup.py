@@ -79,6 +79,7 @@ def saved(seen: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
             count = did["databases"]
             said.append(f"{server}: {name}: snapshot {did['id']}{f', with {count} SQLite database' if count else ''}{'s' if count > 1 else ''}")
             said += [f"{server}: {name}: {line}" for line in did["unread"].splitlines()]
+            failed += [f"{server}: {name}: old snapshots were not removed: {did['kept']}"] if "kept" in did else []
         said += [f"{server}: written to {one['local']}"] if one.get("local") and not one.get("error") else []
     return plain("\n".join(said)), plain("\n".join([*failed, *(["Next: correct that, then run the same command again."] if failed else [])]))
 

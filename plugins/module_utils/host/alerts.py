@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.plainstack.web.plugins.module_utils import layout
@@ -28,6 +28,7 @@ CONFIG = "/etc/plainstack-alerts/config.json"
 STATE = "/var/lib/plainstack-alerts/state.json"
 PATIENCE = 5.0  # seconds for an answer
 SENT_WITHIN = 45  # seconds for one message to one target
+SENDING = 120.0  # seconds after which no further message is begun
 WINDOW = 300.0  # seconds of requests
 FEW = 20  # requests below which a share says nothing
 SAMPLES, EACH = 48, 900.0  # of disk and memory, and the seconds between two
@@ -135,8 +136,8 @@ def _host(marks: Mapping[str, Any], now: float, serves: bool) -> Iterator[Proble
             yield Problem("reboot", f"updates wait for a reboot, for {days} days", "ansible-playbook plainstack.web.upgrade")
 
 
-def _backups(marks: Mapping[str, Any], now: float) -> Iterator[Problem]:
-    for name, why in backup.overdue(now, marks["backup_hours"]).items():
+def _backups(now: float) -> Iterator[Problem]:
+    for name, why in backup.overdue(now).items():
         yield Problem(f"backup {name}", f"{name}: {why.splitlines()[0]}", "journalctl --unit=plainstack-backup", detail=why if "\n" in why else "")
 
 
@@ -158,7 +159,7 @@ def problems(config: Mapping[str, Any], state: State, now: float) -> list[Proble
     checks += [
         ("host", _host(marks, now, config["serves"])),
         ("room", _room(state, marks, now)),
-        ("backups", _backups(marks, now)),
+        ("backups", _backups(now)),
         ("neighbours", _neighbours(config["neighbours"])),
     ]
     # They cost more, and change slowly: now and then, and what they have found lasts until the next time
@@ -226,10 +227,16 @@ def send(target: str, title: str, body: str) -> str:
     return "" if done.returncode == 0 else said.splitlines()[-1] if said else f"apprise ended with {done.returncode}"
 
 
-def deliver(state: State, targets: Sequence[str], now: float) -> None:
-    """Send what waits. A target that fails is asked once a look, and gets what it has missed later."""
+def deliver(state: State, targets: Sequence[str], now: float, keep: Callable[[], None]) -> None:
+    """Send what waits, for a while. A target that fails is asked once a look, and gets what it has missed later.
+
+    :param keep: called after each message: what was sent is sent once, also where this is killed.
+    """
     failing: dict[str, str] = {}
+    began = time.monotonic()
     for one in due(state, now):
+        if time.monotonic() >= began + SENDING:
+            break  # the next look goes on
         for number in [number for number in one["targets"] if number < len(targets) and str(number) not in failing]:
             if why := send(targets[number], one["title"], one["body"]):
                 failing[str(number)] = why
@@ -237,6 +244,7 @@ def deliver(state: State, targets: Sequence[str], now: float) -> None:
             else:
                 one["targets"].remove(number)
         one["targets"] = [number for number in one["targets"] if number < len(targets)]
+        keep()
     state["failing"] = failing
     due(state, now)
 
@@ -268,9 +276,13 @@ def look() -> None:
     messages += advance(state, config["host"], problems(config, state, now), now, history.now(), config["marks"]["reminder_hours"] * 3600)
     make_directory(os.path.dirname(STATE), 0o700)
     enqueue(state, messages, len(config["targets"]), now)
-    write(STATE, json.dumps(state), 0o600)  # what was told is told once, also where sending is cut off
-    deliver(state, config["targets"], now)
-    write(STATE, json.dumps(state), 0o600)
+
+    def keep() -> None:
+        write(STATE, json.dumps(state), 0o600)
+
+    keep()  # what was told is told once, also where sending is cut off
+    deliver(state, config["targets"], now, keep)
+    keep()
     heartbeat(config["heartbeat"])
 
 

@@ -9,6 +9,8 @@ import contextlib
 import json
 import os
 import re
+import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,6 +22,7 @@ from typing import Any
 
 from ansible_collections.plainstack.web.plugins.module_utils.host import databases, restic
 from ansible_collections.plainstack.web.plugins.module_utils.host.inspect import user_of
+from ansible_collections.plainstack.web.plugins.module_utils.host.lock import LockError, shared
 from ansible_collections.plainstack.web.plugins.module_utils.host.restic import Repository, ResticError
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory, read, write
 from ansible_collections.plainstack.web.plugins.module_utils.text import plain
@@ -30,6 +33,10 @@ COPIES = "/var/lib/plainstack-backup/databases"
 LEFT_OUT = "/left-out"  # where restic sees the list of what it is not to save
 BESIDE = ("-wal", "-shm", "-journal")  # what SQLite has beside a database that is in use; a copy has none
 SHOWN = 5  # lines of what could not be read
+FOUND_WITHIN, COPIED_WITHIN = 600, 4 * 3600  # seconds
+LISTED = 2**24  # bytes of the names of databases
+SPARE = 2**28  # bytes of disk that stay free
+LONG = 3 * 3600.0  # seconds for which the timer waits for other servers
 KEEPS = ("daily", "weekly", "monthly", "yearly")
 
 
@@ -37,14 +44,24 @@ class BackupError(Exception):
     """The data of an app could not be saved; the message says why."""
 
 
-def _as_user(user: struct_passwd, output: Any, *words: str) -> subprocess.CompletedProcess[bytes]:
-    """Run `databases` as the app's user: an app's files are opened with no more rights than it has itself."""
+def _as_user(user: struct_passwd, output: Any, most: int, seconds: int, *words: str) -> subprocess.CompletedProcess[bytes]:
+    """Run `databases` as the app's user: an app's files are opened with no more rights than it has itself.
+
+    What runs as its user, the app may stop, and have say what it likes: for so many seconds and bytes.
+    """
     command = ["/usr/bin/python3", "-I", "-c", getsource(databases), *words]
     environment = {"PATH": "/usr/bin:/bin"}
-    return subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE, cwd="/", env=environment,
-        user=user.pw_uid, group=user.pw_gid, extra_groups=[], check=False,
-    )  # fmt: skip
+
+    def bound() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+    try:
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE, cwd="/", env=environment, user=user.pw_uid, group=user.pw_gid,
+            extra_groups=[], preexec_fn=bound, timeout=seconds, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise BackupError(f"what looks for its databases, as its user, did not end within {seconds} s: has the app stopped it?") from None
 
 
 def _inside(path: str) -> bool:
@@ -53,18 +70,34 @@ def _inside(path: str) -> bool:
 
 
 def _find(app: App, user: struct_passwd) -> list[str]:
-    done = _as_user(user, subprocess.PIPE, "find", os.path.realpath(app.shared))
-    if done.returncode:
-        raise BackupError(f"its databases cannot be found: {plain(done.stderr.decode(errors='replace').strip())}")
-    return sorted({path for one in done.stdout.split(b"\0") if _inside(path := os.fsdecode(one))})
+    with tempfile.TemporaryFile(dir=os.path.dirname(COPIES)) as stream:
+        done = _as_user(user, stream, LISTED, FOUND_WITHIN, "find", os.path.realpath(app.shared))
+        if done.returncode:
+            raise BackupError(f"its databases cannot be found: {plain(done.stderr.decode(errors='replace').strip())}")
+        stream.seek(0)
+        return sorted({path for one in stream.read().split(b"\0") if _inside(path := os.fsdecode(one))})
+
+
+def _size(path: str) -> int:
+    """Bytes that a database may have, with what is in its log."""
+    size = 0
+    for one in (path, f"{path}-wal"):
+        with contextlib.suppress(OSError):
+            size += os.lstat(one).st_size
+    return size
 
 
 def _copy(app: App, user: struct_passwd, path: str, target: str) -> bool:
     """Copy a database for root alone, as an app's own file; whether it is one."""
     top = os.path.realpath(app.shared)
+    size, disk = _size(f"{top}/{path}"), os.statvfs(COPIES)
+    if 2 * size + SPARE > disk.f_bavail * disk.f_frsize:
+        raise BackupError(
+            f"the database {path} has {size // 2**20} MiB, copies of it need twice as much, and {disk.f_bavail * disk.f_frsize // 2**20} are free"
+        )
     make_directory(os.path.dirname(target), 0o700)
     with open(target, "xb") as stream:
-        done = _as_user(user, stream, "copy", f"{top}/{path}")
+        done = _as_user(user, stream, size + LISTED, COPIED_WITHIN, "copy", f"{top}/{path}")
         if done.returncode == databases.NONE:
             os.unlink(target)
             return False
@@ -116,8 +149,7 @@ def save(repository: Repository, host: str, name: str) -> dict[str, Any]:
             printed, said = restic.run(repository, *words, reads={**places, f"{directory}.left-out": LEFT_OUT}, good=(0, restic.PARTLY))
         except ResticError as error:
             raise BackupError(str(error)) from error
-    told = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
-    summary: dict[str, Any] = next((one for one in told if one.get("message_type") == "summary"), {})
+    summary: dict[str, Any] = next((json.loads(line) for line in printed.split("\n") if line.startswith('{"message_type":"summary"')), {})
     if not summary:
         raise BackupError(f"restic made no snapshot: {said}")
     return {"id": str(summary["snapshot_id"])[:8], "databases": len(paths), "unread": "\n".join(said.splitlines()[:SHOWN])}
@@ -149,41 +181,43 @@ def state() -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def overdue(now: float, hours: float) -> dict[str, str]:
-    """By app what is wrong with its backups; nothing of an app that has just been added, until its first one is due.
-
-    :param hours: how old the last one may be.
-    """
-    known, found = state(), {}
-    for name in config().get("apps", []):
+def overdue(now: float) -> dict[str, str]:
+    """By app what is wrong with its backups: the last try failed, or the last good one is older than the role allows (`hours`)."""
+    known, found, settings = state(), {}, config()
+    for name in settings.get("apps", []):
         one = known.get(name, {})
+        at = float(one.get("at") or 0)
+        since = now - (at or os.stat(CONFIG).st_mtime)  # of an app that was added just now none is due yet
         if one.get("error"):
             found[name] = f"the backup failed: {one['error']}"
-        elif one and now - float(one.get("at", 0)) > hours * 3600:
-            found[name] = f"the last backup was made {(now - float(one['at'])) / 3600:.0f} hours ago"
+        elif since > settings["hours"] * 3600:
+            found[name] = f"the last backup was made {since / 3600:.0f} hours ago" if at else "there is no backup yet"
     return found
 
 
-def save_all(settings: Mapping[str, Any], only: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
-    """Save all apps and remove old snapshots; by app what `save` says, or an `error`.
+def save_all(settings: Mapping[str, Any], patience: float = restic.LOCKED_FOR) -> dict[str, dict[str, Any]]:
+    """Save all apps and remove old snapshots; by app what `save` says, or an `error`, and why old ones were `kept`.
 
     :param settings: as the role writes them: `host`, `apps`, `repository`, `password`, `environment` and `keep`.
-    :param only: these apps alone.
+    :param patience: seconds to wait for others that work on the repository, or here.
+    :raises LockError: where another run goes on here for longer.
     """
-    repository = Repository(settings["repository"], settings["password"], settings["environment"])
+    repository = Repository(settings["repository"], settings["password"], settings["environment"], patience)
     done: dict[str, dict[str, Any]] = {}
-    for name in [name for name in settings["apps"] if not only or name in only]:
-        try:
-            done[name] = save(repository, settings["host"], name)
-        except (BackupError, OSError) as error:  # the others are saved all the same
-            done[name] = {"error": str(error)}
-    if any("error" not in one for one in done.values()):
-        try:
-            forget(repository, settings["host"], settings["keep"])
-        except ResticError as error:
-            for one in done.values():
-                one.setdefault("unread", "")
-                one["unread"] = f"{one['unread']}\nOld snapshots were not removed: {error}".strip()
+    with shared("backup", patience):
+        shutil.rmtree(COPIES, ignore_errors=True)  # of a run that was killed
+        with contextlib.suppress(ResticError):  # it is about locks of those that were killed; where nothing answers, the next command says so
+            restic.run(repository, "unlock")
+        for name in settings["apps"]:
+            try:
+                done[name] = save(repository, settings["host"], name)
+            except Exception as error:  # whatever an app has put there: the others are saved all the same
+                done[name] = {"error": str(error) or type(error).__name__}
+        if any("error" not in one for one in done.values()):
+            try:
+                forget(repository, settings["host"], settings["keep"])
+            except ResticError as error:
+                done = {name: {**one, "kept": str(error)} for name, one in done.items()}
     return done
 
 
@@ -192,22 +226,27 @@ def note(done: Mapping[str, Mapping[str, Any]], now: float) -> None:
     known = {name: one for name, one in state().items() if name in config().get("apps", [])}
     for name, one in done.items():
         before = known.get(name, {})
-        known[name] = {"at": before.get("at", 0), "snapshot": before.get("snapshot", ""), "error": one["error"]} if "error" in one else {
-            "at": now, "snapshot": one["id"], "error": ""
-        }  # fmt: skip
+        if "error" in one:
+            known[name] = {"at": before.get("at", 0), "snapshot": before.get("snapshot", ""), "error": one["error"]}
+        else:
+            known[name] = {"at": now, "snapshot": one["id"], "error": f"old ones were not removed: {one['kept']}" if "kept" in one else ""}
     make_directory(os.path.dirname(STATE), 0o700)
     write(STATE, json.dumps(known), 0o600)
 
 
 def main(_words: Sequence[str]) -> int:
     """The entry point of the program: what the timer starts."""
-    done = save_all(config())
+    try:
+        done = save_all(config(), LONG)
+    except LockError as error:
+        print(error, file=sys.stderr)
+        return 1
     note(done, time.time())
     for name, one in done.items():
         if "error" in one:
             print(f"{name}: {one['error']}", file=sys.stderr)
         else:
             print(f"{name}: snapshot {one['id']}{', with ' + str(one['databases']) + ' databases' if one['databases'] else ''}")
-            if one["unread"]:
-                print(f"{name}: {one['unread']}", file=sys.stderr)
-    return int(any("error" in one for one in done.values()))
+        for more in filter(None, (one.get("unread"), f"old snapshots were not removed: {one['kept']}" if "kept" in one else "")):
+            print(f"{name}: {more}", file=sys.stderr)
+    return int(any({"error", "kept"} & {*one} for one in done.values()))

@@ -21,7 +21,7 @@ PAGE = 512  # bytes: a database has whole pages, the smallest of which has as ma
 PATIENCE = 60  # seconds for another one that writes
 ROOM = "/var/tmp"  # the copy is made in a directory of its own, and /tmp may be memory
 BUSY, LOCKED = 5, 6  # of SQLite; Python has names for them since 3.11
-NONE = 3  # exit status: it is no database after all
+NONE = 3  # exit status: it is no database after all, or gone
 
 
 def find(top: str) -> Iterator[str]:
@@ -59,6 +59,8 @@ def copy(path: str) -> int:
             ):
                 source.backup(found, progress=watch)
         except sqlite3.OperationalError as error:
+            if not os.path.exists(path):
+                return NONE
             print(error, file=sys.stderr)
             return 1
         except sqlite3.DatabaseError:

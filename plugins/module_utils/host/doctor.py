@@ -19,7 +19,6 @@ from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
 ERROR, WARNING = "error", "warning"
 REACHED_WITHIN = 6  # seconds
-BACKUP_HOURS = 26  # that the last backup may be old
 SHOWN = 20  # findings of one kind
 NEEDRESTART = "/etc/needrestart/conf.d/plainstack.conf"
 # Rules of ufw that let everybody reach a port: by number, by the name of a profile, or one for all ports
@@ -114,7 +113,7 @@ def reached(urls: Mapping[str, str], environment: Mapping[str, str]) -> Iterator
 
 def backups() -> Iterator[Finding]:
     """Those that have failed, or are not made any more."""
-    for name, why in backup.overdue(time.time(), BACKUP_HOURS).items():
+    for name, why in backup.overdue(time.time()).items():
         yield finding(ERROR, f"{name}: {why}", "journalctl --unit=plainstack-backup on the server says more")
 
 

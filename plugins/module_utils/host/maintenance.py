@@ -6,6 +6,7 @@ import contextlib
 import glob
 import json
 import os
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.host.lock import sh
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory, read, write
 
 PATIENCE = 20  # seconds to wait for another run that writes nginx's configuration
+STARTS_WITHIN = 60.0  # seconds for an app that was paused to start again
 SITES = "/etc/nginx/sites.conf"
 # Until the app has ended, then for so long; while it is to start, systemd has it wait for this to end
 HOLD = 'while systemctl is-active --quiet "$1" || [ "$(systemctl is-active "$1")" = deactivating ]; do sleep 0.1; done; exec sleep "$2"'
@@ -110,6 +112,14 @@ def pause(app: App, seconds: int, check: bool) -> bool:
     return True
 
 
+def resume(app: App) -> None:
+    """End a pause: what waits is answered. A release that goes live meanwhile must not find it there."""
+    systemd.systemctl("stop", _holds(app), check=False)
+    deadline = time.monotonic() + STARTS_WITHIN
+    while systemd.show(app.unit(app.live_id(), "service"), "ActiveState")["ActiveState"] != "active" and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
 def switch(app: App, on: bool, files: Mapping[str, str], about: Mapping[str, Any], check: bool) -> bool:
     """Put the app into maintenance, or take it out; whether something changed.
 
@@ -128,7 +138,7 @@ def switch(app: App, on: bool, files: Mapping[str, str], about: Mapping[str, Any
         elif was and not on:
             os.unlink(app.maintenance)
     if waits:
-        systemd.systemctl("stop", _holds(app), check=False)
+        resume(app)
     timers = _timers(app)  # a load balancer has none
     works = bool(timers) and systemd.show(app.unit(app.live_id(), "target"), "ActiveState")["ActiveState"] == "active"
     # Whatever an earlier run got to; but not those of an app that was stopped meanwhile

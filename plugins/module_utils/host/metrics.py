@@ -16,10 +16,12 @@ from ansible_collections.plainstack.web.plugins.module_utils.layout import read,
 
 CONFIG = "/etc/plainstack-monitoring/config.json"
 FILE = "/var/lib/prometheus/node-exporter/plainstack.prom"
+STOPPED = "was stopped"  # so `status` begins where somebody has
 Labels = Mapping[str, str]
 # What each is; all are gauges
 HELP = {
     "plainstack_app_healthy": "Whether the live release answers its health check.",
+    "plainstack_app_stopped": "Whether somebody has stopped it until it is started again.",
     "plainstack_app_info": "The live release, and the commit that it was built from.",
     "plainstack_app_live_timestamp_seconds": "When the live release went live.",
     "plainstack_app_maintenance": "Whether visitors get the page of maintenance.",
@@ -31,7 +33,7 @@ HELP = {
     "plainstack_unit_active": "Whether a process of the live release runs; of a timer, whether it waits for its time.",
     "plainstack_unit_restarts": "How often systemd has started the process again.",
     "plainstack_backup_timestamp_seconds": "When the data of the app was last backed up.",
-    "plainstack_backup_failed": "Whether the last try to back it up failed.",
+    "plainstack_backup_overdue": "Whether the last try to back it up failed, or the last backup is older than it may be.",
     "plainstack_certificate_expiry_timestamp_seconds": "When the certificate of the domain ends.",
     "plainstack_nginx_active": "Whether nginx runs.",
     "plainstack_reboot_required": "Whether the system waits for a reboot.",
@@ -50,6 +52,7 @@ def _moment(text: object) -> float | None:
 def _of_app(app: Mapping[str, Any]) -> Iterable[tuple[str, Labels, float | None]]:
     name, met = {"app": str(app["name"])}, app["requests"]
     yield "plainstack_app_healthy", name, not app["unhealthy"]
+    yield "plainstack_app_stopped", name, str(app["unhealthy"]).startswith(STOPPED)
     yield "plainstack_app_info", {**name, "release": str(app["live"]), "revision": str(app["revision"] or "")}, 1
     yield "plainstack_app_live_timestamp_seconds", name, _moment(app["went_live"])
     yield "plainstack_app_maintenance", name, bool(app["maintenance"])
@@ -67,12 +70,12 @@ def _of_app(app: Mapping[str, Any]) -> Iterable[tuple[str, Labels, float | None]
             yield "plainstack_unit_restarts", labels, unit["restarts"]
 
 
-def _all(found: Mapping[str, Any], backups: Mapping[str, Mapping[str, Any]]) -> Iterable[tuple[str, Labels, float | None]]:
+def _all(found: Mapping[str, Any], backups: Mapping[str, tuple[float, str]]) -> Iterable[tuple[str, Labels, float | None]]:
     for app in found["apps"]:
         yield from _of_app(app)
-    for name, one in backups.items():
-        yield "plainstack_backup_timestamp_seconds", {"app": name}, one.get("at") or None
-        yield "plainstack_backup_failed", {"app": name}, bool(one.get("error"))
+    for name, (at, wrong) in backups.items():
+        yield "plainstack_backup_timestamp_seconds", {"app": name}, at or None
+        yield "plainstack_backup_overdue", {"app": name}, bool(wrong)
     for one in found["certificates"]:
         yield "plainstack_certificate_expiry_timestamp_seconds", {"domain": str(one["domain"])}, one.get("ends")
     if found["nginx"]:
@@ -85,10 +88,10 @@ def _label(value: str) -> str:
     return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
-def render(found: Mapping[str, Any], backups: Mapping[str, Mapping[str, Any]]) -> str:
+def render(found: Mapping[str, Any], backups: Mapping[str, tuple[float, str]]) -> str:
     """The file.
 
-    :param found: what `status.of_host` returns, and `backups` what `backup.state` does.
+    :param found: what `status.of_host` returns, and `backups` by app when it was saved last (0 for never), and what is wrong with that.
     """
     lines: dict[str, list[str]] = {}
     for name, labels, value in _all(found, backups):
@@ -104,5 +107,7 @@ def main(_words: Sequence[str]) -> int:
     apps = [{"name": app["name"], "host": app["host"], "wanted": None} for app in config["apps"]]
     names = [app["name"] for app in apps]
     found = status.of_host(apps, names, config["domains"], config["serves"])
-    write(FILE, render(found, {name: one for name, one in backup.state().items() if name in names}))
+    known, wrong = backup.state(), backup.overdue(time.time())
+    backups = {name: (float(known.get(name, {}).get("at", 0)), wrong.get(name, "")) for name in names if name in {*known, *wrong}}
+    write(FILE, render(found, backups))
     return 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import subprocess
 import time
@@ -21,9 +22,9 @@ from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
 CACHE = "/var/cache/plainstack-backup"
 LONGEST = 12 * 3600  # seconds for one command
-ASKED = ("cat", "init", "snapshots")  # commands that somebody waits for
-ANSWERED_WITHIN = 60  # seconds for one of them: by itself restic asks a repository that cannot be reached for a quarter of an hour
-LOCKED_FOR = 600.0  # seconds to wait for another server that works on the repository
+# Seconds for commands that somebody waits for: by itself restic asks a repository that cannot be reached for a quarter of an hour
+WITHIN = {"cat": 60, "init": 60}
+LOCKED_FOR = 600.0  # seconds to wait for another server that works on the repository, while somebody waits
 AGAIN_AFTER = 10.0  # seconds between two tries
 SHOWN = 15  # lines of what it says
 # Programs, their libraries, and what they need for names and certificates of servers
@@ -40,6 +41,7 @@ PROPERTIES = (
     "Nice=10",
     "IOSchedulingClass=idle",
 )
+NO_PATH = re.compile(r"[\s:\"'%\\]")  # what has a meaning for systemd
 PARTLY = 3  # exit status of a backup without some files
 
 
@@ -58,6 +60,7 @@ class Repository:
     location: str
     password: str
     environment: Mapping[str, str]
+    patience: float = LOCKED_FOR
 
     @property
     def directory(self) -> str:
@@ -73,9 +76,10 @@ def _run(repository: Repository, words: Sequence[str], reads: Mapping[str, str],
     binds += [f"BindPaths={path}:{place}" for path, place in {**writes, CACHE: CACHE}.items()]
     binds += [f"BindPaths={repository.directory}"] if repository.directory else []
     command = ["systemd-run", "--quiet", "--wait", "--collect", "--pipe", f"--unit={unit}.service", "--description=restic"]
-    limit = ANSWERED_WITHIN if words[0] in ASKED else LONGEST
+    limit = WITHIN.get(words[0], LONGEST)
     command += [f"--property={one}" for one in (*PROPERTIES, f"RuntimeMaxSec={limit}", f"EnvironmentFile={environment}", *binds)]
     variables = {"HOME": "/", "RESTIC_REPOSITORY": repository.location, "RESTIC_PASSWORD": repository.password, "RESTIC_CACHE_DIR": CACHE}
+    variables["RESTIC_PROGRESS_FPS"] = "0.01"  # or it says 60 times a second how far it is
     make_directory(CACHE, 0o700)
     write(environment, render({**repository.environment, **variables}), 0o600)
     try:
@@ -90,9 +94,10 @@ def _run(repository: Repository, words: Sequence[str], reads: Mapping[str, str],
 def _said(text: str) -> str:
     """The last lines of what it complains of; with `--json`, its newer versions do so in JSON."""
     lines = []
-    for line in text.strip().splitlines()[-SHOWN:]:
+    for line in text.strip().split("\n")[-SHOWN:]:
         with contextlib.suppress(ValueError, KeyError, TypeError):
-            line = str(json.loads(line)["message"])
+            told = json.loads(line)
+            line = str(told["message"]) if "message" in told else f"{told['item']}: {told['error']['message']}"
         lines.append(line)
     return plain("\n".join(lines))
 
@@ -106,16 +111,16 @@ def run(
     :param good: its exit statuses that are no failure.
     :raises ResticError: when it fails; a repository that another one works on is waited for.
     """
-    deadline = time.monotonic() + LOCKED_FOR
+    deadline = time.monotonic() + repository.patience
     while True:
         began = time.monotonic()
         done = _run(repository, words, reads or {}, writes or {})
         if done.returncode in good:
-            return done.stdout, plain(done.stderr.strip())
+            return done.stdout, _said(done.stderr)
         said = _said(done.stderr or done.stdout)
-        if words[0] in ASKED and time.monotonic() >= began + ANSWERED_WITHIN:
+        if words[0] in WITHIN and time.monotonic() >= began + WITHIN[words[0]]:
             why = [line for line in said.splitlines() if "retrying" in line][-1:]
-            raise SilentError(": ".join([f"no answer within {ANSWERED_WITHIN} s", *why]))
+            raise SilentError(": ".join([f"no answer within {WITHIN[words[0]]} s", *why]))
         if "repository is already locked" not in said or time.monotonic() >= deadline:
             raise ResticError(said or f"restic {words[0]} ended with exit status {done.returncode}")
         time.sleep(AGAIN_AFTER)
@@ -126,6 +131,8 @@ def initialise(repository: Repository) -> bool:
 
     :raises ResticError: when it can be neither read nor made.
     """
+    if NO_PATH.search(repository.directory):
+        raise ResticError(f"the path {repository.directory} has a character that no path of a repository may have here: blanks, colons, quotes, % and \\")
     if repository.directory and not os.path.isdir(repository.directory):
         make_directory(repository.directory, 0o700)
     try:
@@ -142,8 +149,18 @@ def initialise(repository: Repository) -> bool:
             raise (unread if "already" in str(error) else error) from error
 
 
+def room(repository: Repository, snapshot: str) -> int:
+    """Bytes that a snapshot needs where it is restored."""
+    printed, _complaints = run(repository, "stats", "--json", "--mode=restore-size", snapshot)
+    return int(json.loads(printed)["total_size"])
+
+
 def snapshots(repository: Repository, host: str, app: str) -> list[dict[str, Any]]:
-    """The snapshots of an app on a server, or on any, the oldest first: each with `id`, `time`, `paths` and so on."""
-    printed, _said = run(repository, "snapshots", "--json", *([f"--host={host}"] if host else []), f"--tag=plainstack,{app}")
+    """The snapshots of an app on a server, or on any, the oldest first: each with `id`, `time`, `paths` and so on.
+
+    :raises SilentError: where the repository cannot be reached, soon.
+    """
+    run(repository, "cat", "config")
+    printed, _complaints = run(repository, "snapshots", "--json", *([f"--host={host}"] if host else []), f"--tag=plainstack,{app}")
     found: list[dict[str, Any]] = json.loads(printed) or []
     return sorted(found, key=lambda one: str(one["time"]))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
+import glob
 import os
+import re
 import shutil
 import stat
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pwd import struct_passwd
 from typing import Any
 
@@ -18,8 +22,10 @@ from ansible_collections.plainstack.web.plugins.module_utils.host.inspect import
 from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Holder
 from ansible_collections.plainstack.web.plugins.module_utils.host.restic import Repository, ResticError
 from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError
-from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory
+from ansible_collections.plainstack.web.plugins.module_utils.host.teardown import TeardownError, stop
+from ansible_collections.plainstack.web.plugins.module_utils.layout import read
 
+SPARE = 2**28  # bytes of disk that stay free
 FETCHED = "/restored"  # where restic sees the directory into which it writes
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # renameat2(2)
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -98,10 +104,45 @@ def give(top: str, status: os.stat_result, user: struct_passwd) -> None:
                 os.chmod(name, stat.S_IMODE(found.st_mode) & 0o1777, dir_fd=handle)
 
 
+def mounted(path: str) -> str:
+    """Where a disk of its own is mounted, at a path or below it; empty where none is."""
+    for line in (read("/proc/self/mountinfo") or "").splitlines():
+        place = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), line.split()[4])
+        if place == path or place.startswith(f"{path}/"):
+            return place
+    return ""
+
+
+@contextlib.contextmanager
+def beside(shared: str) -> Iterator[str]:
+    """A new directory for root alone, on the same disk. What runs that were killed have left of such goes first."""
+    for left in glob.glob(f"{shared}.restore-*"):
+        handle = os.open(left, DIRECTORY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left, ignore_errors=True)
+        except BlockingIOError:
+            pass  # of a run that goes on
+        finally:
+            os.close(handle)
+    path = tempfile.mkdtemp(prefix=f"{os.path.basename(shared)}.restore-", dir=os.path.dirname(shared))
+    handle = os.open(path, DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield path
+    finally:
+        os.close(handle)
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def fetch(repository: Repository, snapshot: Mapping[str, Any], target: str, user: struct_passwd) -> str:
-    """Write a snapshot into a new directory for root alone, as the app's own data; where the data is in it."""
-    shutil.rmtree(target, ignore_errors=True)  # of a run that was killed
-    make_directory(target, 0o700)
+    """Write a snapshot into a directory, as the app's own data; where the data is in it.
+
+    :raises RestoreError: where it is no snapshot of an app, or the disk has no room for it.
+    """
+    disk, needs = os.statvfs(target), restic.room(repository, str(snapshot["id"]))
+    if needs + SPARE > disk.f_bavail * disk.f_frsize:
+        raise RestoreError(f"it needs {needs // 2**20} MiB beside the data that the app has, and {disk.f_bavail * disk.f_frsize // 2**20} are free")
     restic.run(repository, "restore", str(snapshot["id"]), f"--target={FETCHED}", writes={target: FETCHED})
     shared = next(path for path in snapshot["paths"] if not path.endswith(databases_of("")))
     found = f"{target}{shared}"
@@ -113,11 +154,6 @@ def fetch(repository: Repository, snapshot: Mapping[str, Any], target: str, user
         give(copies, status, user)
         merge(found, copies)
     return found
-
-
-def _order(app: App, live: str, keep: int) -> dict[str, Any]:
-    """For the step that starts what was stopped."""
-    return {"name": app.name, "id": live, "event": "start", "keep": keep, "fleet": False}
 
 
 def exchange(one: str, other: str) -> None:
@@ -132,7 +168,9 @@ def exchange(one: str, other: str) -> None:
 
 
 def swap(work: instance.Work, shared: str, data: str, keep: int) -> bool:
-    """Stop the app, exchange its data, and start it; where it does not become healthy with it, all is as it was.
+    """Stop all of the app, exchange its data, and start it; where it does not become healthy with it, all is as it was.
+
+    The app is not marked as stopped: where this is killed, a reboot or a deploy starts it, with the one or the other.
 
     :param shared: its directory, `data` the new one, which is the old one afterwards.
     :returns: whether the app runs: not where somebody had stopped it.
@@ -142,21 +180,23 @@ def swap(work: instance.Work, shared: str, data: str, keep: int) -> bool:
 
     def start() -> None:
         if runs:
-            steps.switch(_order(app, live, keep), work, check=False)
+            steps.switch({"name": app.name, "id": live, "event": "start", "keep": keep, "fleet": False}, work, check=False)
 
-    if runs:
-        instance.halt(work, check=False)
     try:
+        stop(app)
         exchange(shared, data)
-    except OSError as error:
+    except (OSError, TeardownError) as error:
         start()
-        raise RestoreError(f"{app.name}: {shared} cannot be exchanged: {error}. The app goes on with the data that it had.") from error
+        raise RestoreError(f"{app.name}: {shared} was not exchanged: {error}\nThe app goes on with the data that it had.") from error
     try:
         start()
-    except InstanceError as error:
-        instance.halt(work, check=False)
+    except BaseException as error:
+        stop(app)
         exchange(shared, data)
-        start()
+        try:
+            start()
+        except InstanceError as again:
+            raise RestoreError(f"{error}\nThat was with the data of the snapshot. The data that it had is back, but it does not start:\n{again}") from error
         raise RestoreError(f"{error}\nThat was with the data of the snapshot; the app goes on with the data that it had.") from error
     return runs
 
@@ -177,9 +217,9 @@ def restore(
     user, shared = user_of(app), os.path.realpath(app.shared)
     if user is None or not os.path.isdir(shared):
         raise RestoreError(f"{name} is not on this server yet; nothing was touched.\nNext: deploy it, then run the same command again.")
-    if os.path.ismount(shared):
+    if place := mounted(shared):
         raise RestoreError(
-            f"{name}: {shared} is a disk of its own and cannot be exchanged as a whole; nothing was touched.\n"
+            f"{name}: a disk of its own is mounted at {place}, and {shared} cannot be exchanged as a whole; nothing was touched.\n"
             f"Next: have the disk mounted elsewhere, with a link to a directory on it as {app.shared}."
         )
     snapshot = choose(repository, wanted["host"], name, wanted["snapshot"])
@@ -190,8 +230,7 @@ def restore(
     }
     if check:
         return {**found, "runs": True}
-    target = f"{shared}.restore"
-    try:
+    with beside(shared) as target:
         try:
             data = fetch(repository, snapshot, target, user)
         except (ResticError, RestoreError, OSError) as error:
@@ -199,11 +238,14 @@ def restore(
         lock.acquire(app, run, 0)
         try:
             with lock.step(app, run.token):
-                runs = swap(work, shared, data, int(order["keep"]))
+                # Under the name that the old data has afterwards: from the exchange on nothing of it is moved or removed any more
                 os.rename(data, found["aside"])
+                try:
+                    runs = swap(work, shared, found["aside"], int(order["keep"]))
+                except RestoreError:
+                    shutil.rmtree(found["aside"], ignore_errors=True)
+                    raise
         finally:
             lock.release(app, run.token)
-    finally:
-        shutil.rmtree(target, ignore_errors=True)
     work.log("restore", app.live_id(), snapshot=found["snapshot"], of=wanted["host"], aside=found["aside"])
     return {**found, "runs": runs}

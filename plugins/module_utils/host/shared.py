@@ -280,8 +280,8 @@ def new_uid(apps: str, own: str = "") -> int:
     """
     owners = {status.st_uid for _path, status in entries(own)} if own else set()
     others: set[int] = set()
-    for path in glob.glob(f"{apps}/*/shared"):
-        if path != own:
+    for path in glob.glob(f"{apps}/*/shared*"):  # and what was there before a restore
+        if not own or not path.startswith(own):
             others |= {one for _path, status in entries(path) for one in (status.st_uid, status.st_gid)}
     # The code of a removed app is its group's to read
     others |= {os.lstat(path).st_gid for path in glob.glob(f"{apps}/*/releases/*")}

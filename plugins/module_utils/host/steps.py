@@ -18,7 +18,7 @@ from typing import Any
 
 from ansible_collections.plainstack.web.plugins.module_utils import layout
 from ansible_collections.plainstack.web.plugins.module_utils.environment import decode
-from ansible_collections.plainstack.web.plugins.module_utils.host import goback, instance, memory, processes, sandbox
+from ansible_collections.plainstack.web.plugins.module_utils.host import goback, instance, maintenance, memory, processes, sandbox
 from ansible_collections.plainstack.web.plugins.module_utils.host import hook as hooks
 from ansible_collections.plainstack.web.plugins.module_utils.host.build import BuildError, Plan, build, same, sweep, unwritable
 from ansible_collections.plainstack.web.plugins.module_utils.host.configuration import ConfigurationError, configure
@@ -164,6 +164,8 @@ def start(order: Order, work: Work, check: bool) -> dict[str, Any]:
         return {"changed": configured["changed"] or identifier not in running(app), "diff": configured["diff"]}
     if order.get("migrated"):  # on another server: so that this one need not be asked when that one is lost
         work.note(identifier, migrate=1)
+    if maintenance.paused(app):
+        maintenance.resume(app)
     began = time.monotonic()
     changed = instance.start(work, identifier, in_any_case=order["event"] == "rollback")
     return {"changed": changed or configured["changed"], "diff": configured["diff"], "seconds": round(time.monotonic() - began, 2)}

@@ -108,7 +108,7 @@ def _running(app: App) -> list[str]:
     return [unit for unit in running if _is_unit(app, unit) or guard.fullmatch(unit) or (unit.startswith("plainstack-") and "-lost-" not in unit)]
 
 
-def _stop(app: App) -> list[str]:
+def stop(app: App) -> list[str]:
     """Stop everything that is the app's; what works on a job has its `stop_timeout` to end.
 
     :returns: what was stopped.
@@ -175,8 +175,9 @@ def _group(app: App) -> bool:
 
 
 def _data(app: App) -> list[str]:
-    """Its data, and what it had before a restore."""
-    return [path for path in (app.shared, *sorted(glob.glob(f"{app.shared}.before-*"))) if os.path.lexists(path)]
+    """Its data, what it had before a restore, and what one that was killed has left."""
+    beside = {path for top in {app.shared, os.path.realpath(app.shared)} for kind in ("before", "restore") for path in glob.glob(f"{top}.{kind}-*")}
+    return [path for path in (app.shared, *sorted(beside)) if os.path.lexists(path)]
 
 
 def present(app: App, data: bool) -> list[str]:
@@ -196,7 +197,7 @@ def teardown(app: App, data: bool) -> list[str]:
     :raises TeardownError: when nginx still has a site of the app, or something cannot be removed.
     """
     _check(app)
-    removed = _stop(app)
+    removed = stop(app)
     for path in [path for path in paths(app) if os.path.lexists(path)]:
         with contextlib.suppress(FileNotFoundError):
             _remove_or_say(path)
