@@ -7,6 +7,7 @@ import errno
 import glob
 import json
 import os
+import pwd
 import re
 import shutil
 import stat
@@ -194,6 +195,14 @@ class App:
                 os.unlink(path)
         for path in (os.path.dirname(self.environment(identifier)), f"{self.unit_file(identifier, 'service')}.d", self.release(identifier)):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def user_of(app: App) -> pwd.struct_passwd | None:
+    """The app's user, if there is one yet."""
+    try:
+        return pwd.getpwnam(app.name)
+    except KeyError:
+        return None
 
 
 def apps() -> list[App]:

@@ -21,10 +21,9 @@ from pwd import struct_passwd
 from typing import Any
 
 from ansible_collections.plainstack.web.plugins.module_utils.host import databases, restic
-from ansible_collections.plainstack.web.plugins.module_utils.host.inspect import user_of
 from ansible_collections.plainstack.web.plugins.module_utils.host.lock import LockError, shared
 from ansible_collections.plainstack.web.plugins.module_utils.host.restic import Repository, ResticError
-from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory, read, write
+from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory, read, user_of, write
 from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
 CONFIG = "/etc/plainstack-backup/config.json"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import grp
 import os
-import pwd
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,17 +13,9 @@ from ansible_collections.plainstack.web.plugins.module_utils.host.build import s
 from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health, ask_instance, ask_nginx
 from ansible_collections.plainstack.web.plugins.module_utils.host.instance import at_boot, look
 from ansible_collections.plainstack.web.plugins.module_utils.host.shared import check_owners
-from ansible_collections.plainstack.web.plugins.module_utils.layout import App
+from ansible_collections.plainstack.web.plugins.module_utils.layout import App, user_of
 
 PATIENCE = 10  # seconds until the live release must have answered
-
-
-def user_of(app: App) -> pwd.struct_passwd | None:
-    """The app's user, if there is one yet."""
-    try:
-        return pwd.getpwnam(app.name)
-    except KeyError:
-        return None
 
 
 def _name_taken(app: App) -> str:

@@ -18,12 +18,11 @@ from typing import Any
 
 from ansible_collections.plainstack.web.plugins.module_utils.host import instance, lock, restic, steps
 from ansible_collections.plainstack.web.plugins.module_utils.host.backup import BESIDE, databases_of
-from ansible_collections.plainstack.web.plugins.module_utils.host.inspect import user_of
 from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Holder
 from ansible_collections.plainstack.web.plugins.module_utils.host.restic import Repository, ResticError
 from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError
 from ansible_collections.plainstack.web.plugins.module_utils.host.teardown import TeardownError, stop
-from ansible_collections.plainstack.web.plugins.module_utils.layout import read
+from ansible_collections.plainstack.web.plugins.module_utils.layout import read, user_of
 
 SPARE = 2**28  # bytes of disk that stay free
 FETCHED = "/restored"  # where restic sees the directory into which it writes

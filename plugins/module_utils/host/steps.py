@@ -23,13 +23,12 @@ from ansible_collections.plainstack.web.plugins.module_utils.host import hook as
 from ansible_collections.plainstack.web.plugins.module_utils.host.build import BuildError, Plan, build, same, sweep, unwritable
 from ansible_collections.plainstack.web.plugins.module_utils.host.configuration import ConfigurationError, configure
 from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health
-from ansible_collections.plainstack.web.plugins.module_utils.host.inspect import user_of
 from ansible_collections.plainstack.web.plugins.module_utils.host.instance import Work
 from ansible_collections.plainstack.web.plugins.module_utils.host.interpreter import python_gone
 from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Holder, LockError, shared, uptime
 from ansible_collections.plainstack.web.plugins.module_utils.host.shared import SharedError, check_owners, new_uid
 from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError, running, serving
-from ansible_collections.plainstack.web.plugins.module_utils.layout import ID, App, make_directory, read, write
+from ansible_collections.plainstack.web.plugins.module_utils.layout import ID, App, make_directory, read, user_of, write
 
 Order = Mapping[str, Any]
 # What a step may end with; the message is for the operator
