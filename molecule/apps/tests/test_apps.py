@@ -484,7 +484,7 @@ def test_processes_and_timers_run_in_the_sandbox(host: Host, https: Request) -> 
 def test_a_job_survives_a_deploy(host: Host, https: Request, alone: Path) -> None:
     """The old worker ends it while the new one works, and no request fails; what may not overlap does not."""
     before = live(host)
-    order(host, https, "long", 20)
+    order(host, https, "long", 40)  # longer than a deploy on a busy machine takes
     until("a worker has begun", lambda: noted(host, "jobs")[-1][2] == "begins long")
     with again_and_again(lambda: str(about(https, site(host, "shop"))["release"])) as answers:
         deployed = deploy("-i", str(alone), "-e", "app=shop", "-e", "note=another")
@@ -495,7 +495,7 @@ def test_a_job_survives_a_deploy(host: Host, https: Request, alone: Path) -> Non
     order(host, https, "short", 0)
     until("the new worker works", lambda: done(host, "short") == [after])
     assert done(host, "long") == []
-    until("the old one ends its job", lambda: done(host, "long") == [before], 40)
+    until("the old one ends its job", lambda: done(host, "long") == [before], 60)
     until("nothing of the old release is left", lambda: belonging(host) == {after})
     assert host.run("systemctl is-enabled shop@%s.target", after).stdout.strip() == "enabled"
     assert host.run("systemctl is-enabled shop@%s.target", before).stdout.strip() == "disabled"
