@@ -1,7 +1,7 @@
 # `make` prints what there is to do.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv setup images demo demo-down lint unit test test-kernel test-apps bench bench-fleet docs lock clean
+.PHONY: help venv setup images demo demo-down lint unit test test-kernel test-apps test-watch bench bench-fleet docs lock clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export CONTAINERS_CONF := $(CURDIR)/lab/containers.conf
@@ -51,6 +51,9 @@ test-kernel: setup ## Test a VM with its own kernel, in QEMU; 3 minutes with KVM
 test-apps: images ## Test apps that nobody here wrote, Django and a browser among them; a quarter of an hour
 	@tools/system-packages chromium
 	@.venv/bin/python tools/run_tests.py realapps
+
+test-watch: images ## Test alerts at a webhook and a mail server, metrics and a log server; a quarter of an hour
+	@.venv/bin/python tools/run_tests.py alerts monitoring
 
 bench: images ## Measure what docs/benchmarks.md says
 	@.venv/bin/python bench/bench.py

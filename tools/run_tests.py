@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Run every check and test, or only those named: `tools/run_tests.py [lint|unit|SCENARIO ...]`.
 
-Two stages run side by side, each with its own VMs, and beside them what mostly waits; what counts requests under a full load runs alone, at the end. Each stage
+Two stages run side by side, each with its own VMs; what counts requests under a full load runs alone, at the end. Each stage
 prints when it begins and ends; a stage that fails shows the end of its output, the whole is in .cache/logs. All stages run,
 whatever fails. At the end stands how long each one took, and the last line counts them.
 """
@@ -22,9 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LOGS = ROOT / ".cache" / "logs"
 SHOWN = 120  # lines of a failed stage
 LANES = 2
-WAITS = ("alerts",)  # scenarios that mostly wait, and need no lane
 ALONE = ("fleet", "release")  # scenarios that load the machine and compare what that costs
-BY_NAME = ("realapps",)  # scenarios that take long, and are run where they are named: `make test-apps`
+BY_NAME = ("alerts", "monitoring", "realapps")  # scenarios that take long, and are run where they are named: `make test-watch`, `make test-apps`
 OWN = ("alerts", "backup", "monitoring", "observe")  # scenarios whose VMs are their own
 OF_SNAPSHOTS = ("faults", "interrupted")  # scenarios whose VMs start from snapshots of provisioned ones, and are their own
 ANCHOR = "lab-anchor"
@@ -35,7 +34,7 @@ class Stage:
     """One thing to run.
 
     `group` is the word on the command line that selects it. `uses` names VMs that one stage alone may use at a time; `needs` is the
-    stage that must have ended before this one begins; what is `alone` begins when everything else has ended, and what `waits` takes no lane.
+    stage that must have ended before this one begins; what is `alone` begins when everything else has ended.
     """
 
     group: str
@@ -45,7 +44,6 @@ class Stage:
     uses: str = ""
     needs: str = ""
     alone: bool = False
-    waits: bool = False
 
     @property
     def log(self) -> Path:
@@ -57,7 +55,7 @@ def scenario(name: str, command: Sequence[str]) -> Stage:
     """The stage of a Molecule scenario: those of one role share two VMs."""
     own = name in (*OF_SNAPSHOTS, *ALONE, *OWN)
     needs = "snapshots" if name in OF_SNAPSHOTS else ""
-    return Stage(name, f"Molecule scenario {name}", (*command, name), uses="" if own else "servers", needs=needs, alone=name in ALONE, waits=name in WAITS)
+    return Stage(name, f"Molecule scenario {name}", (*command, name), uses="" if own else "servers", needs=needs, alone=name in ALONE)
 
 
 def stages() -> list[Stage]:
@@ -111,7 +109,6 @@ class Queue:
     def _may_begin(self, stage: Stage) -> bool:
         others = self.waiting + self.running
         free = not stage.uses or all(stage.uses != other.uses for other in self.running)
-        free = free and (stage.waits or sum(not other.waits for other in self.running) < LANES)
         ready = not any(other.group == stage.needs for other in others)
         return free and ready and not (stage.alone and (self.running or any(not other.alone for other in others)))
 
@@ -188,7 +185,7 @@ def main() -> int:
     LOGS.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     with kept(any(stage.what.startswith("Molecule") for stage in queue.waiting)):
-        lanes = [threading.Thread(target=work, args=(queue,)) for _ in range(LANES + len(WAITS))]
+        lanes = [threading.Thread(target=work, args=(queue,)) for _ in range(LANES)]
         for lane in lanes:
             lane.start()
         for lane in lanes:
