@@ -123,7 +123,7 @@ document.title = `${{seen.scrollWidth}} of ${{seen.clientWidth}}`; }}</script>""
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_pages_of_ours_in_a_browser(host: Host, https: Request, alone: Path, browser: list[str], tmp_path: Path, width: int) -> None:
-    """The report of status and the page of maintenance, on a desk and on a phone: nothing is cut off at the side. `make docs` has their pictures."""
+    """The report of status and the page of maintenance, on a desk and on a phone: nothing is cut off at the side. `make docs` takes their pictures."""
     report, maintenance = tmp_path / "report.html", tmp_path / "maintenance.html"
     for _turn in range(20):
         assert https(site(host, "notes")).status == 200
