@@ -39,7 +39,14 @@ MOST = 8  # events of one look that are told
 # The first two lines are the target and the title; what follows is the message. /tmp is the unit's own
 SEND = 'read -r target; read -r title; umask 077; printf "%s\\n" "$target" > /tmp/target; exec apprise -v --config=/tmp/target --title="$title" 2>&1'
 RENEWED = 0.70  # of the life of a certificate: certbot renews after two thirds, twice a day
-TITLES = {"deploy": "is live", "rollback": "is live again", "restart": "was restarted", "back": "was taken back", "failed": "failed"}
+TITLES = {
+    "deploy": "is live",
+    "restore": "has the data of a backup",
+    "rollback": "is live again",
+    "restart": "was restarted",
+    "back": "was taken back",
+    "failed": "failed",
+}
 
 
 def _units(app: App, state: State, found: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
