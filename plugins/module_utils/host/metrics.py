@@ -61,8 +61,8 @@ def _of_app(app: Mapping[str, Any]) -> Iterable[tuple[str, Labels, float | None]
     if met:
         yield "plainstack_app_requests_recent", name, met["requests"]
         yield "plainstack_app_errors_recent", name, met["errors"]
-        for part in ("0.5", "0.99"):
-            yield "plainstack_app_request_seconds_recent", {**name, "quantile": part}, met[f"p{part[2:].ljust(2, '0')}"]
+        for part in ("50", "99"):
+            yield "plainstack_app_request_seconds_recent", {**name, "percentile": part}, met[f"p{part}"]
     for unit in app["units"]:
         if unit["release"] == app["live"] and unit["kind"] != "job":
             labels = {**name, "unit": str(unit["unit"]).replace(f"@{unit['release']}", ""), "kind": str(unit["kind"])}
