@@ -100,6 +100,7 @@ from ansible_collections.plainstack.web.plugins.module_utils.host.lock import Ho
 from ansible_collections.plainstack.web.plugins.module_utils.host.restic import Repository, ResticError
 from ansible_collections.plainstack.web.plugins.module_utils.host.restore import RestoreError, restore
 from ansible_collections.plainstack.web.plugins.module_utils.host.systemd import InstanceError
+from ansible_collections.plainstack.web.plugins.module_utils.host.teardown import TeardownError
 
 ROOM = "/var/tmp"  # private directories and files are made in it; /tmp may be memory
 
@@ -162,7 +163,7 @@ def main() -> None:
             seen = give_back(order, given["file"], module)
         elif not module.check_mode:
             seen = save(order)
-    except (RestoreError, InstanceError, LockError, ResticError, OSError, subprocess.CalledProcessError) as error:
+    except (RestoreError, TeardownError, InstanceError, LockError, ResticError, OSError, subprocess.CalledProcessError) as error:
         seen = {"error": str(error)}
     changed = bool(seen.get("snapshot")) or any("error" not in one for one in seen.get("apps", {}).values())
     module.exit_json(changed=changed, seen=seen)

@@ -154,3 +154,10 @@ def wait(what: str, found: Callable[[], bool], seconds: float = 30, pause: float
 
 
 Tidy = Callable[..., State]
+
+
+def of_inventory(hosts: dict[str, Any], name: str) -> Vm:
+    """A server of a scenario's hosts.yml, by the ports that it publishes."""
+    host = hosts["lab"]["hosts"][name]
+    ports = {guest: outer for outer, guest in host["lab_publish"].items()}
+    return Vm(name, host["ansible_port"], ports[80], ports[443])

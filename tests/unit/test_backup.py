@@ -493,7 +493,7 @@ def test_a_snapshot_that_cannot_be_fetched_touches_nothing(running: LocalApp, sy
 
 def test_another_run_is_not_disturbed(running: LocalApp, systemd: Systemd, monkeypatch: pytest.MonkeyPatch) -> None:
     acquire(running, Holder("other", "bob", "desk", "deploy", "now"), 0, lambda: False)
-    monkeypatch.setattr(lock, "acquire", lambda *_given: None)  # it would be waited for; the step looks once more
+    monkeypatch.setattr(lock, "acquire", lambda *_given: None)  # it would wait; the step looks once more
     systemd.calls.clear()
     with pytest.raises(LockError, match="locked by deploy of bob"):
         give_back()

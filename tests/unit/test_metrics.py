@@ -99,7 +99,7 @@ def test_the_program_writes_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_rules_and_dashboard_ask_for_what_there_is() -> None:
-    """And every value is asked for by one of them; the alerts say what to do."""
+    """And one of them uses every value; the alerts say what to do."""
     rules = yaml.safe_load((FILES / "prometheus-rules.yml").read_text(encoding="utf-8"))
     alerts = [rule for group in rules["groups"] for rule in group["rules"]]
     dashboard = (FILES / "grafana-dashboard.json").read_text(encoding="utf-8")

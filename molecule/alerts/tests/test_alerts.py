@@ -18,22 +18,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from support import LAB, ROOT, Run, Site, check_message
-from vm import Vm, wait
+from vm import Vm, of_inventory, wait
 
 INVENTORY = Path(__file__).parents[1] / "inventory"
 HOSTS: dict[str, Any] = yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))
 NAMES = list(HOSTS["app_servers"]["hosts"])
 OVER = 240  # seconds after which a message that it is over must have come: a minute, and two looks
-
-
-def vm(name: str) -> Vm:
-    """One of the two servers."""
-    host = HOSTS["lab"]["hosts"][name]
-    ports = {guest: outer for outer, guest in host["lab_publish"].items()}
-    return Vm(name, host["ansible_port"], ports[80], ports[443])
-
-
-FIRST, SECOND = map(vm, NAMES)
+FIRST, SECOND = (of_inventory(HOSTS, name) for name in NAMES)
 
 
 @pytest.fixture(scope="module")

@@ -14,23 +14,14 @@ import pytest
 import yaml
 
 from support import ROOT, Connection, Run, Site, ask, check_message, unchecked
-from vm import Vm
+from vm import Vm, of_inventory
 
 SCENARIO = Path(__file__).parents[1]
 HOSTS: dict[str, Any] = yaml.safe_load((SCENARIO / "inventory" / "hosts.yml").read_text(encoding="utf-8"))
 NAMES = list(HOSTS["app_servers"]["hosts"])
 SHARED = "/srv/book/shared"
 PASSWORD = "RESTIC_PASSWORD='swordfish in a snapshot' restic --no-cache --repo rest:http://10.213.1.78:8000/"
-
-
-def vm(name: str) -> Vm:
-    """One of the two servers."""
-    host = HOSTS["lab"]["hosts"][name]
-    ports = {guest: outer for outer, guest in host["lab_publish"].items()}
-    return Vm(name, host["ansible_port"], ports[80], ports[443])
-
-
-FIRST, SECOND = map(vm, NAMES)
+FIRST, SECOND = (of_inventory(HOSTS, name) for name in NAMES)
 
 
 @pytest.fixture(scope="module")
@@ -125,11 +116,11 @@ def test_saved_while_it_changes_and_lost(site: Site) -> None:
 def test_data_that_the_app_cannot_use(site: Site) -> None:
     """It goes on with what it had."""
     before, live = guests(FIRST), FIRST.look("book").live
-    FIRST.do(f"cp -a {SHARED} /root/kept")
+    FIRST.do(f"cp -a {SHARED} /srv/kept")
     plague = f"import sqlite3; c = sqlite3.connect('{SHARED}/data/guests.db'); c.execute('INSERT INTO guests VALUES (?)', ('plague',)); c.commit()"
     FIRST.do(f'runuser -u book -- python3 -c "{plague}"')
     identifier = id_of(play(site, "backup"), FIRST)
-    FIRST.do(f"systemctl stop 'book@*.socket' 'book@*.service'; rm -r {SHARED}; mv /root/kept {SHARED}; systemctl start book@{live}.socket book@{live}.service")
+    FIRST.do(f"systemctl stop 'book@*.socket' 'book@*.service'; rm -r {SHARED}; mv /srv/kept {SHARED}; systemctl start book@{live}.socket book@{live}.service")
     assert guests(FIRST) == before
     done = play(site, "restore", "-e", f"on={FIRST.name}", "-e", f"snapshot={identifier}")
     check_message(done, "did not become healthy", "That was with the data of the snapshot; the app goes on with the data that it had.")

@@ -14,23 +14,14 @@ import pytest
 import yaml
 
 from support import LAB, ROOT, Answer, Connection, Run, Site, ask, check_message, unchecked
-from vm import Vm, wait
+from vm import Vm, of_inventory, wait
 
 SCENARIO = Path(__file__).parents[1]
 HOSTS: dict[str, Any] = yaml.safe_load((SCENARIO / "inventory" / "hosts.yml").read_text(encoding="utf-8"))
 NAMES = list(HOSTS["app_servers"]["hosts"])
 FILES = ROOT / "roles" / "monitoring" / "files"
 METRICS = "/var/lib/prometheus/node-exporter/plainstack.prom"
-
-
-def vm(name: str) -> Vm:
-    """One of the two servers."""
-    host = HOSTS["lab"]["hosts"][name]
-    ports = {guest: outer for outer, guest in host["lab_publish"].items()}
-    return Vm(name, host["ansible_port"], ports[80], ports[443])
-
-
-FIRST, SECOND = map(vm, NAMES)
+FIRST, SECOND = (of_inventory(HOSTS, name) for name in NAMES)
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +109,9 @@ def test_prometheus_own_linter(site: Site) -> None:
     asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     shown = {"groups": [{"name": "panels", "rules": [{"record": f"panel_{number}", "expr": expr} for number, expr in enumerate(asked)]}]}
     for text in (rules, yaml.safe_dump(shown)):
-        SECOND.do("cat > /root/rules.yml", text)
-        assert re.search(r"SUCCESS: \d+ rules found", SECOND.do("promtool check rules /root/rules.yml"))
-    broken = SECOND.run("cat > /root/rules.yml; promtool check rules /root/rules.yml", rules.replace("== 0", "=== 0", 1))
+        SECOND.do("cat > /srv/rules.yml", text)
+        assert re.search(r"SUCCESS: \d+ rules found", SECOND.do("promtool check rules /srv/rules.yml"))
+    broken = SECOND.run("cat > /srv/rules.yml; promtool check rules /srv/rules.yml", rules.replace("== 0", "=== 0", 1))
     assert broken.returncode != 0
 
 

@@ -18,23 +18,14 @@ import yaml
 
 from clients import Load, Target
 from support import ROOT, Connection, Run, Site, ask, check_message, unchecked
-from vm import Vm
+from vm import Vm, of_inventory
 
 INVENTORY = Path(__file__).parents[1] / "inventory"
 HOSTS: dict[str, Any] = yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))
 CERTIFICATE = Path.home() / ".cache" / "plainstack-lab" / "observe" / "site.pem"
 NAMES = list(HOSTS["app_servers"]["hosts"])
 BOOM = '@pages.get("/boom")\ndef boom() -> str:\n    """Fail."""\n    raise RuntimeError("it went boom")\n\n\n@pages.app_errorhandler'
-
-
-def vm(name: str) -> Vm:
-    """One of the two servers."""
-    host = HOSTS["lab"]["hosts"][name]
-    ports = {guest: outer for outer, guest in host["lab_publish"].items()}
-    return Vm(name, host["ansible_port"], ports[80], ports[443])
-
-
-FIRST, SECOND = map(vm, NAMES)
+FIRST, SECOND = (of_inventory(HOSTS, name) for name in NAMES)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What is asked for of a backup or a restore, checked, and what is said of it. Pure functions."""
+"""The options of a backup or a restore, checked, and what is said of it. Pure functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SERVER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
 
 
 class BackupError(ValueError):
-    """What is asked for cannot be done; nothing was touched."""
+    """An option or a setting is wrong; nothing was touched."""
 
 
 def repository(given: Mapping[str, Any], local: bool) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def run(
 
     :param reads: by a path of the host, where restic is to see it, read-only; `writes` the same for what it may change.
     :param good: its exit statuses that are no failure.
-    :raises ResticError: when it fails; a repository that another one works on is waited for.
+    :raises ResticError: when it fails, also where another command has the repository locked for longer than its `patience`.
     """
     deadline = time.monotonic() + repository.patience
     while True:

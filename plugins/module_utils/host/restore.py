@@ -241,7 +241,7 @@ def restore(
                 os.rename(data, found["aside"])
                 try:
                     runs = swap(work, shared, found["aside"], int(order["keep"]))
-                except RestoreError:
+                except RestoreError:  # the exchange was not done, or was undone: this is the snapshot, which is in the repository
                     shutil.rmtree(found["aside"], ignore_errors=True)
                     raise
         finally:
