@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """How the cost of a deploy grows with the number of servers: `make bench-fleet`, which writes results/fleet-cost.md and .png; `make docs` puts them into docs/.
 
-.venv/bin/python bench/fleet.py              1, 4 and 16 servers, as far as the memory goes, then 100 and 500 simulated; half an hour
-.venv/bin/python bench/fleet.py 1 8          1 and 8; prints the figures and writes no file
-.venv/bin/python bench/fleet.py 2 100        2 and, as they are more than there is memory for, 100 simulated
+.venv/bin/python bench/fleet.py              1, 4 and 16 servers, as far as the memory goes, then 1, 16, 100 and 500 simulated; half an hour
+.venv/bin/python bench/fleet.py 1 8          1 and 8, then 1 and 16 simulated; prints the figures and writes no file
+.venv/bin/python bench/fleet.py 2 100        2 and, as they are more than there is memory for, 100 simulated besides
 
 The servers are containers from the snapshot of a provisioned one, on the machine of the controller: they share its cores. A simulated
-server answers as one of two real ones did, after as long as that took (bench/record.py, bench/connection/recorded.py): what is left is
+server answers as a real one did, after as long as that took (bench/record.py, bench/connection/recorded.py): what is left is
 the controller's own work.
 """
 
@@ -37,6 +37,7 @@ from report import aim, machine_of, table
 
 COUNTS = (1, 4, 16)
 SIMULATED = (100, 500)
+ONE, MANY = 1, 16  # servers that the aims compare; always simulated, too
 WITHIN = 60  # seconds in which the most of them have switched, from the first to the last
 MEMORY = 512  # MiB of each server
 SPARE = 4096  # MiB that stay free
@@ -166,36 +167,40 @@ def measure(work: Path, counts: Sequence[int]) -> dict[int, tuple[Cost, Cost, Co
     return found
 
 
-def record(work: Path, source: Path) -> Path:
-    """What two real servers answer during a deploy of a one-line change: the one that builds and the one that fetches."""
-    directory, answers = work / "recorded", work / "answers"
-    inventory(directory, 2, source)
+def record(work: Path, source: Path, count: int) -> Path:
+    """What real servers answer during a deploy of a one-line change and a look at their status: the first one builds, a second one fetches."""
+    directory, answers = work / f"recorded-{count}", work / f"answers-{count}"
+    program = ("python", str(vms.ROOT / "bench/record.py"), str(answers))
+    inventory(directory, count, source)
     try:
-        run("lab/create.yml", directory, 2)
-        run("deploy.yml", directory, 2)
-        change(source, "recorded")
-        run("deploy.yml", directory, 2, program=("python", str(vms.ROOT / "bench/record.py"), str(answers)))
+        run("lab/create.yml", directory, count)
+        run("deploy.yml", directory, count)
+        change(source, f"recorded {count}")
+        run("deploy.yml", directory, count, program=program)
+        run("plainstack.web.status", directory, count, program=program)
     finally:
-        run("lab/destroy.yml", directory, 2)
+        run("lab/destroy.yml", directory, count)
     return answers
 
 
-def simulate(work: Path, counts: Sequence[int]) -> dict[int, tuple[Cost, float]]:
-    """For each number of simulated servers a one-line change, and the seconds from the first switch to the last."""
+def simulate(work: Path, counts: Sequence[int]) -> dict[int, tuple[Cost, float, Cost]]:
+    """For each number of simulated servers a one-line change, the seconds from the first switch to the last, and a look at their status."""
     source, directory = work / "source", work / "simulated"
-    answers, found = record(work, source), {}
+    records, found = {count: record(work, source, count) for count in (1, 2)}, {}
     for count in counts:
         change(source, f"{count} simulated")
-        shutil.copytree(work / "recorded", directory, dirs_exist_ok=True)
+        shutil.copytree(work / f"recorded-{min(count, 2)}", directory, dirs_exist_ok=True)
         hosts = [f"simulated-{number}" for number in range(1, count + 1)]
         group = {"hosts": dict.fromkeys(hosts), "vars": {"ansible_connection": "recorded"}}
         (directory / "hosts.yml").write_text(yaml.safe_dump({"app_servers": group}), encoding="utf-8")
         with tempfile.TemporaryDirectory(dir=work) as counters:
-            settings = {"ANSIBLE_CONNECTION_PLUGINS": str(vms.ROOT / "bench/connection"), RECORDS: str(answers), COUNTERS: counters, FIRST: hosts[0]}
+            answers = str(records[min(count, 2)])
+            settings = {"ANSIBLE_CONNECTION_PLUGINS": str(vms.ROOT / "bench/connection"), RECORDS: answers, COUNTERS: counters, FIRST: hosts[0]}
             cost = run("deploy.yml", directory, count, settings)
             ends = [float((Path(counters) / f"{host} step switch").read_text(encoding="utf-8").split()[-1]) for host in hosts]
-        found[count] = cost, max(ends) - min(ends)
-        print(f"{count} simulated servers: change {cost.total:.1f} s, from the first switch to the last {found[count][1]:.1f} s", flush=True)
+            status = run("plainstack.web.status", directory, count, settings)
+        found[count] = cost, max(ends) - min(ends), status
+        print(f"{count} simulated servers: change {cost.total:.1f} s, first switch to last {found[count][1]:.1f} s, status {status.total:.1f} s", flush=True)
     return found
 
 
@@ -217,30 +222,34 @@ def picture(found: dict[int, tuple[Cost, Cost, Cost]]) -> None:
     vms.command(["gnuplot"], f"{data}{settings}\nplot {lines}\n".encode())
 
 
-def simulation(found: Mapping[int, tuple[Cost, float]]) -> str:
+def simulation(found: Mapping[int, tuple[Cost, float, Cost]]) -> str:
     """The figures of the simulated servers as Markdown."""
-    if not found:
-        return ""
     rows = [
-        [f"{n}", f"{c.total:.1f}", f"{c.cpu:.1f}", f"{c.cpu / n:.2f}", f"{c.steps['switch']:.1f}", f"{spread:.1f}", f"{c.memory}"]
-        for n, (c, spread) in found.items()
+        [f"{n}", f"{c.total:.1f}", f"{c.cpu:.1f}", f"{c.cpu / n:.2f}", f"{c.steps['switch']:.1f}", f"{spread:.1f}", f"{c.memory}", f"{status.total:.1f}"]
+        for n, (c, spread, status) in found.items()
     ]
-    few, most = min(found), max(found)
-    growth = (found[most][0].cpu / most) / (found[few][0].cpu / few)
+    most, several = max(found), min(n for n in found if n > ONE)
+    growth = (found[most][0].cpu / most) / (found[several][0].cpu / several)
     spread = found[most][1]
+    change = found[MANY][0].total / found[ONE][0].total
+    status = found[MANY][2].total / found[ONE][2].total
     return f"""
 ## The controller alone
 
-So many simulated servers, with as many forks: each answers as one of two real ones did, after as long as that took. A one-line change.
+So many simulated servers, with as many forks: each answers as a real one did, after as long as that took. So the servers have cores of
+their own, and what is left is the controller's work. A one-line change, and `status`.
 
-{table("Servers | change | its CPU | CPU a server | switch, the task | first switch to last | controller, MiB", rows)}
+{table("Servers | change | its CPU | CPU a server | switch, the task | first switch to last | controller, MiB | status", rows)}
+
+{MANY} servers take {change:.1f} times as long as one; {aim(change <= AIM, f"at most {AIM} times")}. `status` takes {status:.1f} times as
+long; {aim(status <= STATUS_AIM, f"at most {STATUS_AIM} times")}.
 
 {most} servers have switched {spread:.0f} s after the first of them; {aim(spread <= WITHIN, f"at most {WITHIN} s")}. A server costs {growth:.1f} times
-as much CPU with {most} as with {few}: what grows with the square of their number is Ansible's own handling of all hosts' variables.
+as much CPU with {most} as with {several}: what grows with the square of their number is Ansible's own handling of all hosts' variables.
 """
 
 
-def document(found: dict[int, tuple[Cost, Cost, Cost]], simulated: Mapping[int, tuple[Cost, float]], load: float) -> str:
+def document(found: dict[int, tuple[Cost, Cost, Cost]], simulated: Mapping[int, tuple[Cost, float, Cost]], load: float) -> str:
     """The figures as Markdown."""
     rows = []
     for count, (change, nothing, status) in found.items():
@@ -292,7 +301,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="plainstack-bench-") as work:
             shutil.copytree(vms.ROOT / "app_example", Path(work) / "source", ignore=shutil.ignore_patterns("__pycache__", ".*_cache", "instance"))
             found = measure(Path(work), counts)
-            alone = simulate(Path(work), simulated) if simulated else {}
+            alone = simulate(Path(work), sorted({ONE, MANY, *simulated}))
     except vms.BenchError as error:
         print(f"\n{error}\nNothing was written; the servers are removed.", file=sys.stderr)
         return 1

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from vms import ROOT, STACK, playbook, script
 
 LOOKS = 10
-ALERTS, METRICS = 40, 30  # seconds between two looks, as the roles have them
+ALERTS, METRICS = 30, 30  # seconds between two looks, as the roles have them
 TIMED = """
 systemctl stop plainstack-{name}.timer
 while systemctl is-active plainstack-{name}.service | grep -q activating; do sleep 0.2; done

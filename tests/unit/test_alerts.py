@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,18 @@ import pytest
 from ansible_collections.plainstack.web.plugins.action import alerts as action
 from ansible_collections.plainstack.web.plugins.action import program
 from ansible_collections.plainstack.web.plugins.module_utils.host import accesslog, alerts, backup, history, maintenance, memory, status
-from ansible_collections.plainstack.web.plugins.module_utils.host.incidents import OVER_AFTER, Message, Problem, State, advance, due, enqueue, full_at, span
+from ansible_collections.plainstack.web.plugins.module_utils.host.incidents import (
+    OVER_AFTER,
+    Message,
+    Problem,
+    State,
+    advance,
+    due,
+    enqueue,
+    full_at,
+    patience,
+    span,
+)
 
 from tests.unit.fakes import NEW, OLD, LocalApp, Systemd, make_live, release
 
@@ -301,6 +313,41 @@ def test_what_was_deployed(app: LocalApp) -> None:
     history.append(app, "deploy", NEW)
     history.append(app, "back", NEW, reason="it died")
     assert [message.title for message in alerts.events({**config, "tells_deploys": False}, state)] == [f"web1: hello: {NEW} was taken back"]
+
+
+def test_what_has_begun(app: LocalApp) -> None:
+    """Only while it is under way, and by the server that tells what went well."""
+    config = {"host": "web1", "apps": [ABOUT], "tells_deploys": True}
+    state: State = {}
+    history.append(app, "deploy", OLD)
+    alerts.events(config, state)
+    history.append(app, "begin", NEW, of="rollback", by="ann", origin="desk")
+    silent = json.loads(json.dumps(state))
+    [begun] = alerts.events(config, state)
+    assert (begun.title, begun.body.startswith("rollback by ann on desk at ")) == (f"web1: hello: {NEW} is on its way", True)
+    assert alerts.events({**config, "tells_deploys": False}, silent) == []
+    history.append(app, "rollback", NEW)
+    history.append(app, "begin", OLD, of="deploy")
+    history.append(app, "failed", OLD, reason="it was not built")
+    assert [message.title for message in alerts.events(config, state)] == [f"web1: hello: {NEW} is live again", f"web1: hello: {OLD} failed"]
+
+
+def test_it_looks_again_at_what_may_be_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As soon as it is known; but for what takes long there is the next look."""
+    for wanted, looks in ((12.0, 2), (0.0, 1), (600.0, 1)):
+        done: list[float] = []
+        monkeypatch.setattr(alerts, "look", lambda wanted=wanted, done=done: done.append(0) or wanted)
+        monkeypatch.setattr(time, "sleep", done.append)
+        assert alerts.main([]) == 0
+        assert done == ([0, wanted, 0] if looks == 2 else [0])
+
+
+def test_how_long_until_it_is_known() -> None:
+    state: State = {}
+    lasting = [Problem("a", "a", "", lasts=20), Problem("b", "b", "", lasts=50), Problem("c", "c", "")]
+    for now, seconds in ((0, 20), (15, 5), (20, 30), (50, 0)):
+        advance(state, "web1", lasting, now, "", 0)
+        assert patience(state, lasting, now) == seconds
 
 
 # What is put on a host

@@ -317,6 +317,26 @@ def test_what_is_there_is_not_built(run: Run, built: list[str]) -> None:
     assert (run("stage", fresh, **BUILD)["built"], built) == (True, [fresh])
 
 
+@pytest.mark.usefixtures("built")
+def test_that_a_release_is_on_its_way_is_logged(app: LocalApp, host: Systemd, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what it is; and that it could not be built. What is there already is no news."""
+    new, other = "20260401T000000Z-00000001", "20260401T000000Z-00000002"
+    run("stage", NEW, **BUILD)
+    run("start", NEW)
+    assert events(app) == []
+    run("stage", new, **BUILD)
+    assert [(one["event"], one["release"], one["of"]) for one in events(app)] == [("begin", new, "deploy")]
+
+    def fail(*_given: Any) -> list[str]:
+        raise BuildError("No such package\nNext: correct it")
+
+    monkeypatch.setattr(steps, "build", fail)
+    run("stage", other, **BUILD)
+    assert [(one["event"], one["release"], one.get("reason")) for one in events(app)[1:]] == [("begin", other, None), ("failed", other, "No such package")]
+    run("start", OLD, event="rollback")
+    assert [(one["release"], one["of"]) for one in events(app) if one["event"] == "begin"][2:] == [(OLD, "rollback")]
+
+
 @pytest.mark.usefixtures("host")
 def test_what_is_asked_for_is_found_without_a_run(app: LocalApp, run: Run, built: list[str]) -> None:
     """The live one before a newer one."""

@@ -177,7 +177,8 @@ class World:
 
     def _append(self, _app: App, event: str, _release: str, **_facts: Any) -> None:
         self.effect()
-        self.logged.append(event)
+        if event != "begin":
+            self.logged.append(event)
 
     def _remove(self, identifier: str) -> None:
         self.effect()

@@ -23,7 +23,9 @@ from vm import Vm, of_inventory, wait
 INVENTORY = Path(__file__).parents[1] / "inventory"
 HOSTS: dict[str, Any] = yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))
 NAMES = list(HOSTS["app_servers"]["hosts"])
+SOON = 60  # seconds after which a message must have come
 OVER = 240  # seconds after which a message that it is over must have come: a minute, and two looks
+QUIET = 40  # seconds in which nothing comes: one look and what it looks at again
 FIRST, SECOND = (of_inventory(HOSTS, name) for name in NAMES)
 
 
@@ -59,7 +61,12 @@ def titles(server: Vm) -> list[str]:
     return [one["title"] for one in received(server)]
 
 
-def comes(server: Vm, begins: str, seconds: float = 120) -> dict[str, str]:
+def outcomes(server: Vm) -> list[str]:
+    """The titles without those of what was under way at a look."""
+    return [title for title in titles(server) if not title.endswith(" is on its way")]
+
+
+def comes(server: Vm, begins: str, seconds: float = SOON) -> dict[str, str]:
     """The one message whose title has that, once it has come; and no second one with it."""
     wait(f"a message: {begins}", lambda: any(begins in title for title in titles(server)), seconds, 1)
     [found] = [one for one in received(server) if begins in one["title"]]
@@ -88,9 +95,9 @@ def test_an_hour_of_work_in_short(site: Site) -> None:
         site.edit("hello/templates/index.html", "<h1", f'<h1 data-mark="{mark}"')
         assert site.deploy().code == 0
     assert site.rollback().code == 0
-    wait("three messages", lambda: len(titles(FIRST)) >= 3, 60, 1)
-    time.sleep(12)
-    assert [title.split()[-2:] for title in titles(FIRST)] == [["is", "live"], ["is", "live"], ["live", "again"]]
+    wait("three outcomes", lambda: len(outcomes(FIRST)) >= 3, SOON, 1)
+    time.sleep(QUIET)
+    assert [title.split()[-2:] for title in outcomes(FIRST)] == [["is", "live"], ["is", "live"], ["live", "again"]]
     assert titles(SECOND) == []
     assert " by " in received(FIRST)[0]["body"]
     forget(FIRST)
@@ -103,7 +110,7 @@ def test_a_process_that_ends_again_and_again(site: Site) -> None:
     assert SECOND.live() in found["title"]
     assert "famous last words" in found["body"]
     assert re.search(r"\nSince: \S+\nNext: journalctl --unit=hello\.beat\.1@", found["body"])
-    time.sleep(15)
+    time.sleep(QUIET)
     SECOND.do("rm /srv/hello/shared/ends")
     comes(SECOND, f"{SECOND.name}: over: hello: the process beat ", OVER)
     wait("the mail", lambda: len(received(SECOND, "mail")) == 2, 30, 1)
@@ -133,12 +140,12 @@ def test_nginx_that_is_stopped(site: Site) -> None:
 
 def test_what_is_stopped_or_in_maintenance_is_no_problem(site: Site) -> None:
     assert play(site, "stop").code == 0
-    time.sleep(15)
+    time.sleep(QUIET)
     assert play(site, "start").code == 0
     assert play(site, "maintenance", "-e", "mode=on").code == 0
-    time.sleep(15)
+    time.sleep(QUIET)
     assert play(site, "maintenance", "-e", "mode=off").code == 0
-    time.sleep(10)
+    time.sleep(QUIET)
     assert (titles(FIRST), titles(SECOND)) == ([], [])
 
 
@@ -153,11 +160,39 @@ def test_a_deploy_that_fails(site: Site) -> None:
     forget(FIRST, SECOND)
 
 
+def test_a_deploy_that_is_under_way(site: Site) -> None:
+    """By the first server alone; once, and once that it is live."""
+    site.app["migrate"] = "sleep 45"
+    site.edit("hello/templates/index.html", "<h1", '<h1 data-mark="slow"')
+    run = site.start("deploy.yml")
+    found = comes(FIRST, " is on its way")
+    assert found["body"].startswith("deploy by ")
+    assert run.wait().code == 0
+    del site.app["migrate"]
+    comes(FIRST, f"{FIRST.live()} is live")
+    time.sleep(QUIET)
+    assert (len(titles(FIRST)), titles(SECOND)) == (2, [])
+    forget(FIRST)
+
+
+def test_a_build_that_fails(site: Site) -> None:
+    """What keeps it from being built is told."""
+    requirements = site.source / "requirements.txt"
+    before = requirements.read_text(encoding="utf-8")
+    requirements.write_text("flask==0.0.0.1 --hash=sha256:" + "0" * 64 + "\n", encoding="utf-8")
+    assert site.deploy().code != 0
+    requirements.write_text(before, encoding="utf-8")
+    found = comes(FIRST, " failed")
+    assert "Next: ansible-playbook plainstack.web.releases -e app=hello" in found["body"]
+    assert "the environment could not be built from requirements.txt" in found["body"], found["body"]
+    forget(FIRST, SECOND)
+
+
 def test_a_server_that_is_silent(site: Site) -> None:
     """The other one notices; what it has missed meanwhile comes later."""
     assert SECOND.podman("stop", "--time=5", "{}").returncode == 0
     try:
-        found = comes(FIRST, f"{SECOND.name} (", 90)
+        found = comes(FIRST, f"{SECOND.name} (")
         assert "is silent" in found["title"]
     finally:
         assert SECOND.podman("start", "{}").returncode == 0

@@ -19,7 +19,7 @@ from typing import Any
 from ansible_collections.plainstack.web.plugins.module_utils import layout
 from ansible_collections.plainstack.web.plugins.module_utils.host import accesslog, backup, history, maintenance, memory, status, systemd
 from ansible_collections.plainstack.web.plugins.module_utils.host.health import Health, ask_nginx
-from ansible_collections.plainstack.web.plugins.module_utils.host.incidents import Message, Problem, State, advance, due, enqueue, full_at
+from ansible_collections.plainstack.web.plugins.module_utils.host.incidents import Message, Problem, State, advance, due, enqueue, full_at, patience
 from ansible_collections.plainstack.web.plugins.module_utils.host.tail import backwards
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory, read, write
 from ansible_collections.plainstack.web.plugins.module_utils.text import plain
@@ -35,11 +35,13 @@ SAMPLES, EACH = 48, 900.0  # of disk and memory, and the seconds between two
 LINES = 15  # of a log
 HISTORY = 2**17  # bytes of the log of deploys that are looked at
 LONGEST = 4000  # characters of a message
+LONGEST_WAIT = 30.0  # seconds until a problem is looked at again; for what takes longer there is the next look
 MOST = 8  # events of one look that are told
 # The first two lines are the target and the title; what follows is the message. /tmp is the unit's own
 SEND = 'read -r target; read -r title; umask 077; printf "%s\\n" "$target" > /tmp/target; exec apprise -v --config=/tmp/target --title="$title" 2>&1'
 RENEWED = 0.70  # of the life of a certificate: certbot renews after two thirds, twice a day
 TITLES = {
+    "begin": "is on its way",
     "deploy": "is live",
     "restore": "has the data of a backup",
     "rollback": "is live again",
@@ -119,7 +121,7 @@ def _room(state: State, marks: Mapping[str, Any], now: float) -> Iterator[Proble
             full = full_at([(at, had) for at, had in kept] + [(now, part)], now)
             at = f"; as it has grown, full at {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(full))}" if full and full < now + 30 * 86400 else ""
             then = nexts.get(what, "du -xh --max-depth=2 / | sort -h | tail shows what is large")
-            yield Problem(f"room {what}", f"{what} is {part:.0%} full{at}".replace("inodes of the disk is", "inodes of the disk are"), then, lasts=30)
+            yield Problem(f"room {what}", f"{what} is {part:.0%} full{at}".replace("inodes of the disk is", "inodes of the disk are"), then, lasts=20)
 
 
 def _certificates(domains: Sequence[str], now: float) -> Iterator[Problem]:
@@ -156,7 +158,7 @@ def _neighbours(neighbours: Sequence[Sequence[Any]]) -> Iterator[Problem]:
         except ConnectionRefusedError:
             continue  # it is there
         except OSError as error:
-            yield Problem(f"silent {name}", f"{name} ({address}) is silent: {error.strerror or error}", f"ssh {name}", lasts=30)
+            yield Problem(f"silent {name}", f"{name} ({address}) is silent: {error.strerror or error}", f"ssh {name}", lasts=20)
 
 
 def problems(config: Mapping[str, Any], state: State, now: float) -> list[Problem]:
@@ -189,19 +191,24 @@ def problems(config: Mapping[str, Any], state: State, now: float) -> list[Proble
 def events(config: Mapping[str, Any], state: State) -> list[Message]:
     """What was deployed, and what failed, since the last look."""
     known: dict[str, str] = state.setdefault("events", {})
-    messages = []
+    messages = list[Message]()
     for about in config["apps"]:
-        app, lines = App(about["name"]), []
+        app, lines = App(about["name"]), list[str]()
         for line in backwards(app.history, HISTORY):
             if line == known.get(app.name):
                 break
             lines.append(line)
         first, known[app.name] = app.name not in known, lines[0] if lines else known.get(app.name, "")
-        for line in reversed(lines[:MOST] if not first else []):
+        ended: set[str] = set()
+        newest = list[Message]()
+        for line in lines[:MOST] if not first else []:
             with contextlib.suppress(ValueError):
                 told = json.loads(line)
-                if isinstance(told, dict):
-                    messages += _event(config, about["name"], told)
+                # What has ended by now is told as that alone
+                if isinstance(told, dict) and not (told.get("event") == "begin" and told.get("release") in ended):
+                    ended.add(str(told.get("release")))
+                    newest += _event(config, about["name"], told)
+        messages += reversed(newest)
     return messages
 
 
@@ -210,7 +217,7 @@ def _event(config: Mapping[str, Any], name: str, told: Mapping[str, Any]) -> lis
     bad = event in ("failed", "back")
     if event not in TITLES or not (bad or config["tells_deploys"]):
         return []
-    who = f"{event} by {told.get('by', '?')} on {told.get('origin', '?')} at {told.get('time', '?')}"
+    who = f"{told.get('of', event)} by {told.get('by', '?')} on {told.get('origin', '?')} at {told.get('time', '?')}"
     lines = [who, *([f"Revision: {str(told['revision'])[:12]}{' with changes' if told.get('dirty') else ''}"] if told.get("revision") else [])]
     lines += [str(told["reason"]), f"Next: ansible-playbook plainstack.web.releases -e app={name}"] if bad and told.get("reason") else []
     return [Message(f"{config['host']}: {name}: {told.get('release', '?')} {TITLES[event]}", "\n".join(lines))]
@@ -276,11 +283,12 @@ def load() -> State:
     return found if isinstance(found, dict) else {}
 
 
-def look() -> None:
-    """One look."""
+def look() -> float:
+    """One look; the seconds until one of the problems has gone on for long enough to be told."""
     config, state, now = json.loads(read(CONFIG) or "{}"), load(), time.time()
     messages = events(config, state)
-    messages += advance(state, config["host"], problems(config, state, now), now, history.now(), config["marks"]["reminder_hours"] * 3600)
+    found = problems(config, state, now)
+    messages += advance(state, config["host"], found, now, history.now(), config["marks"]["reminder_hours"] * 3600)
     make_directory(os.path.dirname(STATE), 0o700)
     enqueue(state, messages, len(config["targets"]), now)
 
@@ -291,6 +299,7 @@ def look() -> None:
     deliver(state, config["targets"], now, keep)
     keep()
     heartbeat(config["heartbeat"])
+    return patience(state, found, now)
 
 
 def test() -> int:
@@ -315,5 +324,8 @@ def main(words: Sequence[str]) -> int:
     """The entry point."""
     if words == ["test"]:
         return min(test(), 1)
-    look()
+    # What may be nothing is looked at again as soon as it is known, and not with the next look
+    if 0 < (seconds := look()) <= LONGEST_WAIT:
+        time.sleep(seconds)
+        look()
     return 0

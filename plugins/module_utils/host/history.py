@@ -23,7 +23,8 @@ def now() -> str:
 def append(app: App, event: str, release: str, **facts: Any) -> None:
     """Note an event.
 
-    :param event: `deploy`, `restart`, `rollback`, `back` (taken back after the switch), `failed` (before it), `stop`, `start` or `restore`.
+    :param event: `begin` of what is to come (`of` says what), `deploy`, `restart`, `rollback`, `back` (taken back after the switch), `failed` (before it),
+        `stop`, `start` or `restore`.
     :param release: id of the release that it is about.
     :param facts: what else is known, such as who and why.
     :raises OSError: when the disk is full.

@@ -94,6 +94,13 @@ def advance(state: State, host: str, problems: Sequence[Problem], now: float, st
     return messages
 
 
+def patience(state: State, problems: Sequence[Problem], now: float) -> float:
+    """Seconds until one of these problems has gone on long enough to be told; 0 where all have been."""
+    incidents = state.get("incidents", {})
+    waits = [problem.lasts - (now - incidents[problem.key]["since"]) for problem in problems if incidents[problem.key]["told"] is None]
+    return max(min(waits, default=0.0), 0.0)
+
+
 def enqueue(state: State, messages: Sequence[Message], targets: int, now: float) -> None:
     """Have messages sent to all targets."""
     queue = state.setdefault("queue", [])

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,6 +60,15 @@ class Work:
             history.append(self.app, event, identifier, **who, **facts)
         except OSError as error:
             self.warn(f"{self.app.history} could not be written: {error}")
+
+    @contextlib.contextmanager
+    def telling(self, identifier: str) -> Iterator[None]:
+        """Note it where what is done meanwhile fails."""
+        try:
+            yield
+        except Exception as error:
+            self.log("failed", identifier, reason=(str(error) or type(error).__name__).splitlines()[0])
+            raise
 
 
 def _against(story: dict[str, Any]) -> str:
@@ -150,7 +159,8 @@ def start(work: Work, identifier: str, in_any_case: bool = False) -> bool:
         if too_much := memory.promised(app, identifier):
             work.warn(too_much)
         if not in_any_case:
-            memory.check(app)
+            with work.telling(identifier):
+                memory.check(app)
     # Also forgets the restarts of its past, which are no failure of today
     systemd.systemctl("reset-failed", service, listener, check=False)
     if fresh:

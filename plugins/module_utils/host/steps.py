@@ -64,6 +64,11 @@ def recall(app: App, run: Holder | None, identifier: str) -> dict[str, Any]:
     return found if (found.get("run"), found.get("id")) == (run.token if run else "", identifier) else {}
 
 
+def begun(work: Work, order: Order) -> None:
+    """Note that something is under way: those who are told of deploys know who is at it."""
+    work.log("begin", order["id"], of=order["event"])
+
+
 # stage
 
 
@@ -139,14 +144,16 @@ def stage(order: Order, work: Work, check: bool) -> dict[str, Any]:
         return {"changed": False, "built": False}
     diff = [{"before": f"{app.live_id()}\n", "after": f"{identifier}\n", "before_header": f"release of {app.name}", "after_header": f"release of {app.name}"}]
     if not check:
-        memory.check(app)  # the new instance is to run beside the live one
-        if order["archive"]:
-            _build(order, app, order["archive"], work.warn)
-        else:
-            with tempfile.NamedTemporaryFile(prefix="plainstack-") as archive:
-                archive.write(base64.b64decode(order["content"]))
-                archive.flush()
-                _build(order, app, archive.name, work.warn)
+        begun(work, order)
+        with work.telling(identifier):
+            memory.check(app)  # the new instance is to run beside the live one
+            if order["archive"]:
+                _build(order, app, order["archive"], work.warn)
+            else:
+                with tempfile.NamedTemporaryFile(prefix="plainstack-") as archive:
+                    archive.write(base64.b64decode(order["content"]))
+                    archive.flush()
+                    _build(order, app, archive.name, work.warn)
     return {"changed": True, "built": True, "diff": diff}
 
 
@@ -165,6 +172,8 @@ def start(order: Order, work: Work, check: bool) -> dict[str, Any]:
         work.note(identifier, migrate=1)
     if maintenance.paused(app):
         maintenance.resume(app)
+    if order["event"] == "rollback" and app.live_id() != identifier:
+        begun(work, order)
     began = time.monotonic()
     changed = instance.start(work, identifier, in_any_case=order["event"] == "rollback")
     return {"changed": changed or configured["changed"], "diff": configured["diff"], "seconds": round(time.monotonic() - began, 2)}
