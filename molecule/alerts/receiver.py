@@ -15,7 +15,12 @@ def keep(kind: str, title: str, body: str) -> None:
 
 
 class Webhook(BaseHTTPRequestHandler):
-    """What Apprise's json:// sends."""
+    """What Apprise's json:// sends; and a heartbeat."""
+
+    def do_GET(self) -> None:
+        keep("heartbeat", self.path, "")
+        self.send_response(200)
+        self.end_headers()
 
     def do_POST(self) -> None:
         told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -12,6 +13,7 @@ from ansible_collections.plainstack.web.plugins.plugin_utils import run
 from ansible_collections.plainstack.web.plugins.plugin_utils.daily import ALONE
 from ansible_collections.plainstack.web.plugins.plugin_utils.definition import UnfitDefinitionError, definition
 
+PLACE = ("private_address", "ansible_host", "ansible_port")
 TEST = ("/usr/bin/python3", "-I", "/usr/local/lib/plainstack/alerts.pyz", "test")
 FAILED = """A target has not taken the test; what it says is above.
 Where it is set: 'alerts_targets' in the inventory.
@@ -22,7 +24,7 @@ class ActionModule(ActionBase):
     """Runs on the controller, but for the test."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """`watched`, `domains`, `serves`, `neighbours` and `first` of the host; see the documentation of the module."""
+        """`watched`, `domains`, `serves`, `neighbours` and `balanced` of the host; see the documentation of the module."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables, plan = task_vars or {}, run.load(run.PLAN)
         host = variables["inventory_hostname"]
@@ -34,7 +36,13 @@ class ActionModule(ActionBase):
             apps = definition(self._templar, sources=False, fetched=plan["fetched"])
         except UnfitDefinitionError as error:
             return {**result, "failed": True, "msg": str(error)}
-        return {**result, "changed": False, **of_host(host, apps, plan, variables)}
+
+        def of_another(name: str) -> dict[str, Any]:
+            known = variables["hostvars"].raw_get(name)
+            templar = self._templar.copy_with_new_env(available_variables=known)
+            return {key: templar.template(known[key]) for key in PLACE if key in known}
+
+        return {**result, "changed": False, **of_host(host, apps, plan, of_another)}
 
     def _test(self) -> dict[str, Any]:
         done = self._low_level_execute_command(shlex.join(TEST))
@@ -42,11 +50,17 @@ class ActionModule(ActionBase):
         return {"changed": False, **({"failed": True, "msg": FAILED} if done["rc"] else {})}
 
 
-def of_host(host: str, apps: list[dict[str, Any]], plan: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+def of_host(host: str, apps: list[dict[str, Any]], plan: dict[str, Any], of_another: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
     """What is watched on a host.
 
     :param apps: all of the inventory, as `normalise` returns them.
+    :param of_another: the variables that say where a host is.
     """
+
+    def address(name: str) -> str:
+        known = of_another(name)
+        return str(known.get("private_address") or known.get("ansible_host") or name)
+
     server, balancers = host in plan["servers"], plan["balancers"]
     serves = host in balancers or (server and host not in plan["workers"])
     ends_tls = host in (balancers or plan["servers"]) and serves
@@ -57,14 +71,12 @@ def of_host(host: str, apps: list[dict[str, Any]], plan: dict[str, Any], variabl
     sites = [app for app in apps if host in (balancers or plan["web"][app["name"]])] if ends_tls else []
     others = [*balancers, *plan["servers"]]
     after = others[(others.index(host) + 1) % len(others)]
-    raw = variables["hostvars"].raw_get(after)
-    address = str(raw.get("private_address") or raw.get("ansible_host") or after)
-    port = raw.get("ansible_port") or 22 if after in plan["workers"] else 80  # if only a refusal comes, it is there
-    neighbours = [[after, address, int(port)]] if after != host else []
+    port = of_another(after).get("ansible_port") or 22 if after in plan["workers"] else 80  # if only a refusal comes, it is there
+    neighbours = [[after, address(after), int(port)]] if after != host else []
     return {
         "watched": watched,
         "domains": sorted({name for app in sites for name in (*app["domains"], *app["aliases"])}),
         "serves": serves,
         "neighbours": neighbours,
-        "first": host == plan["servers"][0],
+        "balanced": {app["name"]: [address(one) for one in plan["web"][app["name"]]] for app in apps} if host in balancers else {},
     }

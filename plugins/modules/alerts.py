@@ -51,8 +51,8 @@ neighbours:
   returned: with C(what=watched)
   type: list
   elements: list
-first:
-  description: Whether it is the first server, which tells of deploys.
+balanced:
+  description: Of each app the addresses of its servers, on a load balancer.
   returned: with C(what=watched)
-  type: bool
+  type: dict
 """

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from ansible_collections.plainstack.web.plugins.action import alerts as action
 from ansible_collections.plainstack.web.plugins.action import program
+from ansible_collections.plainstack.web.plugins.module_utils import layout
 from ansible_collections.plainstack.web.plugins.module_utils.host import accesslog, alerts, backup, history, maintenance, memory, status
 from ansible_collections.plainstack.web.plugins.module_utils.host.incidents import (
     OVER_AFTER,
@@ -49,12 +50,37 @@ def test_once_as_it_begins_and_once_when_it_is_over() -> None:
     assert told(state, at=300) == []
 
 
+def test_one_that_comes_and_goes() -> None:
+    """The second time within an hour it must be away for longer."""
+    state: State = {}
+    told(state, CRASH, at=0)
+    told(state, at=30)
+    assert len(told(state, at=90)) == 1
+    assert len(told(state, CRASH, at=300)) == 1
+    for at in (330, 450):
+        assert told(state, at=at) == []
+    told(state, CRASH, at=600)
+    told(state, at=630)
+    assert told(state, at=1000) == []
+    assert told(state, at=1600) == ["web1: over: hello: the process beat has ended"]
+    told(state, at=5300)
+    assert state["ended"] == {}
+
+
+def test_many_that_are_over_at_once() -> None:
+    state: State = {}
+    many = [Problem(f"unit {name} x", f"{name} has ended", "") for name in ("a", "b", "c", "d")]
+    assert told(state, *many, at=0) == ["web1: 4 problems"]
+    told(state, at=30)
+    assert told(state, at=100) == ["web1: over: 4 problems"]
+
+
 def test_what_is_in_a_message() -> None:
     [begun] = advance(state := State(), "web1", [CRASH], 0, "20260101T000000Z", 0)
     assert begun.body == "hello: the process beat has ended\nSince: 20260101T000000Z\nNext: journalctl --unit=x\n\nlast words"
     advance(state, "web1", [], 400, "", 0)
     [over] = advance(state, "web1", [], 500, "", 0)
-    assert over.body == "It is well again, after 6 min.\nIt had begun: 20260101T000000Z"
+    assert over.body == "It has ended, after 6 min.\nIt had begun: 20260101T000000Z"
 
 
 def test_what_comes_and_goes_is_one() -> None:
@@ -125,6 +151,35 @@ def test_a_target_that_fails_keeps_none_waiting(sent: list[tuple[str, str]], cap
     assert (sent, state["queue"]) == ([("good", "one"), ("good", "two")], [])
 
 
+def test_one_that_failed_the_last_time_is_asked_last(sent: list[tuple[str, str]]) -> None:
+    """It may keep this waiting for a minute."""
+    state: State = {"failing": {"0": "refused"}}
+    enqueue(state, [Message("one", ""), Message("two", "")], 2, 0)
+    alerts.deliver(state, ["bad", "good"], 0, lambda: None)
+    assert sent == [("good", "one"), ("good", "two"), ("bad", "one")]
+
+
+def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was told is kept in memory then, and on the disk again as soon as there is room."""
+    disk, memory_ = tmp_path / "disk" / "state.json", tmp_path / "state.json"
+    monkeypatch.setattr(alerts, "STATE", str(disk))
+    monkeypatch.setattr(alerts, "IN_MEMORY", str(memory_))
+    written = layout.write
+
+    def write(path: str, *given: Any) -> None:
+        if path == str(disk):
+            raise OSError(28, "No space left on device")
+        written(path, *given)
+
+    alerts.save({"number": 1})
+    monkeypatch.setattr(alerts, "write", write)
+    alerts.save({"number": 2})
+    assert alerts.load() == {"number": 2}
+    monkeypatch.setattr(alerts, "write", written)
+    alerts.save({"number": 3})
+    assert (alerts.load(), memory_.exists()) == ({"number": 3}, False)
+
+
 def test_what_nobody_takes_is_given_up() -> None:
     state: State = {}
     for number in range(150):
@@ -192,6 +247,10 @@ def app(app: LocalApp, systemd: Systemd, monkeypatch: pytest.MonkeyPatch) -> Loc
         ([unit("tick", "job", state="failed", result="exit-code")], ["hello: the run of the timer tick has failed"]),
         ([unit("tick", "job", state="inactive", result="success")], []),
         ([unit("tick", "timer", state="inactive")], []),
+        ([unit("tick", "timer", state="failed")], ["hello: the timer tick has failed"]),
+        ([unit("beat", "process", state="inactive")], []),  # somebody has stopped it
+        ([unit(state="inactive")], ["hello: the app hello has ended"]),
+        ([unit("beat", "process", state="failed"), unit("beat", "process", state="failed", unit="2")], ["hello: the process beat has ended"]),
         ([unit("beat", "process", state="deactivating", release=NEW)], []),
     ],
 )
@@ -234,6 +293,33 @@ def test_what_is_meant_not_to_run(app: LocalApp, monkeypatch: pytest.MonkeyPatch
     assert list(alerts._app(app, ABOUT, MARKS, {})) == []
 
 
+def test_what_was_wrong_with_what_is_stopped_is_forgotten(app: LocalApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is told that it is well again; and what visitors get while it is stopped is no problem, nor is it when it has just been started."""
+    asked: list[list[str]] = []
+    monkeypatch.setattr(alerts, "_app", lambda *_given: iter([]))
+    monkeypatch.setattr(alerts, "_host", lambda *_given: iter([]))
+    monkeypatch.setattr(alerts, "_room", lambda *_given: iter([]))
+
+    def requests(names: Sequence[str], *_given: Any) -> Iterator[Problem]:
+        asked.append([*names])
+        return iter([])
+
+    monkeypatch.setattr(alerts, "_requests", requests)
+    config = {"apps": [ABOUT], "marks": MARKS, "serves": True, "domains": [], "neighbours": [], "balanced": {}}
+    state: State = {}
+    told(state, CRASH, SLOW, Problem("nginx", "nginx has ended", ""), at=0)
+    alerts.rest(config, state, 10)
+    assert len(state["incidents"]) == 3
+    app.note(OLD, halted={"time": "x"})
+    alerts.rest(config, state, 20)
+    assert [*state["incidents"]] == ["nginx"]
+    app.note(OLD, halted=None)
+    for now in (20 + alerts.WINDOW - 1, 20 + 2 * alerts.WINDOW):
+        alerts.rest(config, state, now)
+        alerts.problems(config, state, now)
+    assert asked == [[], ["hello"]]
+
+
 @pytest.mark.parametrize(
     ("met", "keys"),
     [
@@ -243,7 +329,7 @@ def test_what_is_meant_not_to_run(app: LocalApp, monkeypatch: pytest.MonkeyPatch
         ({"requests": 100, "errors": 4, "p99": 1.9}, []),
     ],
 )
-def test_requests(monkeypatch: pytest.MonkeyPatch, met: dict[str, Any], keys: list[str]) -> None:
+def test_requests(app: LocalApp, monkeypatch: pytest.MonkeyPatch, met: dict[str, Any], keys: list[str]) -> None:
     monkeypatch.setattr(accesslog, "requests", lambda names, _since: dict.fromkeys(names, met))
     assert [problem.key for problem in alerts._requests(["hello"], MARKS, 0)] == keys
 
@@ -254,22 +340,26 @@ def test_room(monkeypatch: pytest.MonkeyPatch) -> None:
     class Disk:
         f_blocks, f_bavail, f_files, f_favail = 100, 50, 100, 99
 
-    monkeypatch.setattr("os.statvfs", lambda _path: Disk)
+    monkeypatch.setattr(alerts, "_disks", lambda: [("/srv", Disk)])
     monkeypatch.setattr(memory, "total", lambda: 100)
     monkeypatch.setattr(memory, "available", lambda: 50)
     state: State = {}
     assert list(alerts._room(state, MARKS, 0)) == []
     Disk.f_bavail = 10
     [found] = alerts._room(state, MARKS, 4000)
-    assert found.what == "the disk is 90% full; as it has grown, full at 1970-01-01 01:23 UTC"
+    assert found.what == "the disk of /srv is 90% full; as it has grown, full at 1970-01-01 01:23 UTC"
+    assert found.then.startswith("du -xh --max-depth=2 /srv ")
     for at in range(60):
         list(alerts._room(state, MARKS, 5000 + at * 1000))
-    assert len(state["samples"]["the disk"]) == alerts.SAMPLES
+    assert len(state["samples"]["the disk of /srv"]) == alerts.SAMPLES
 
 
 def test_a_certificate_that_is_not_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status, "certificate", lambda _name: {"error": "", "covers": True, "begins": 0, "ends": 90 * 86400})
     assert list(alerts._certificates(["hello.test"], 62 * 86400)) == []
+    monkeypatch.setattr(status, "certificate", lambda _name: {"error": "", "covers": False})
+    assert [problem.key for problem in alerts._certificates(["hello.test"], 0)] == ["covers hello.test"]
+    monkeypatch.setattr(status, "certificate", lambda _name: {"error": "", "covers": True, "begins": 0, "ends": 90 * 86400})
     [found] = alerts._certificates(["hello.test"], 64 * 86400)
     assert found.what == "the certificate of hello.test is past two thirds of its life, and ends on 1970-04-01"
 
@@ -288,7 +378,7 @@ def test_a_check_that_fails_itself_ends_no_other(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(alerts, "_host", broken)
     monkeypatch.setattr(alerts, "_room", lambda *_given: iter([CRASH]))
     monkeypatch.setattr(alerts, "_requests", lambda *_given: iter([SLOW]))
-    config = {"apps": [], "marks": MARKS, "serves": True, "domains": [], "neighbours": []}
+    config = {"apps": [], "marks": MARKS, "serves": True, "domains": [], "neighbours": [], "balanced": {}}
     state: State = {}
     found = alerts.problems(config, state, 1000)
     assert [problem.key for problem in found] == ["check host", CRASH.key, SLOW.key]
@@ -309,6 +399,9 @@ def test_what_was_deployed(app: LocalApp) -> None:
     assert first.title == f"web1: hello: {NEW} failed"
     assert "its process ended\nNext: ansible-playbook plainstack.web.releases -e app=hello" in first.body
     assert (second.title, "Revision: 0123456789ab with changes" in second.body) == (f"web1: hello: {OLD} is live again", True)
+    assert alerts.events(config, state) == []
+    for event in ("deploy", "failed", "begin"):
+        history.append(app, event, NEW, told="elsewhere")
     assert alerts.events(config, state) == []
     history.append(app, "deploy", NEW)
     history.append(app, "back", NEW, reason="it died")
@@ -367,11 +460,12 @@ def test_the_program_is_the_same_for_the_same_code(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("host", "balancers", "workers", "expected"),
     [
-        ("web1", [], [], {"domains": ["hello.test", "www.hello.test"], "serves": True, "neighbours": [["web2", "10.0.0.2", 80]], "first": True}),
-        ("web2", [], [], {"domains": ["hello.test", "www.hello.test"], "serves": True, "neighbours": [["web1", "10.0.0.1", 80]], "first": False}),
-        ("web1", ["lb"], [], {"domains": [], "serves": True, "neighbours": [["web2", "10.0.0.2", 80]], "first": True}),
-        ("web1", [], ["web2"], {"domains": ["hello.test", "www.hello.test"], "serves": True, "neighbours": [["web2", "10.0.0.2", 2222]], "first": True}),
-        ("web2", [], ["web2"], {"domains": [], "serves": False, "neighbours": [["web1", "10.0.0.1", 80]], "first": False}),
+        ("web1", [], [], {"domains": ["hello.test", "www.hello.test"], "serves": True, "neighbours": [["web2", "10.0.0.2", 80]], "balanced": {}}),
+        ("web2", [], [], {"domains": ["hello.test", "www.hello.test"], "serves": True, "neighbours": [["web1", "10.0.0.1", 80]], "balanced": {}}),
+        ("lb", ["lb"], [], {"serves": True, "balanced": {"hello": ["10.0.0.1", "10.0.0.2"]}, "neighbours": [["web1", "10.0.0.1", 80]]}),
+        ("web1", ["lb"], [], {"domains": [], "serves": True, "neighbours": [["web2", "10.0.0.2", 80]], "balanced": {}}),
+        ("web1", [], ["web2"], {"domains": ["hello.test", "www.hello.test"], "serves": True, "neighbours": [["web2", "10.0.0.2", 2222]], "balanced": {}}),
+        ("web2", [], ["web2"], {"domains": [], "serves": False, "neighbours": [["web1", "10.0.0.1", 80]], "balanced": {}}),
     ],
 )
 def test_what_is_watched(host: str, balancers: list[str], workers: list[str], expected: Mapping[str, Any]) -> None:
@@ -379,11 +473,8 @@ def test_what_is_watched(host: str, balancers: list[str], workers: list[str], ex
     plan = {"servers": servers, "workers": workers, "balancers": balancers, "hosts": {"hello": servers}, "web": web}
     known: dict[str, dict[str, Any]] = {"web1": {"ansible_host": "10.0.0.1"}, "web2": {"private_address": "10.0.0.2", "ansible_port": 2222}}
 
-    class Hosts:
-        def raw_get(self, name: str) -> dict[str, Any]:
-            return known.get(name, {})
-
     app = {"name": "hello", "domains": ["hello.test"], "aliases": ["www.hello.test"]}
-    found = action.of_host(host, [app], plan, {"hostvars": Hosts()})
+    found = action.of_host(host, [app], plan, lambda name: known.get(name, {}))
     assert {key: found[key] for key in expected} == expected
-    assert found["watched"] == [{"name": "hello", "host": "hello.test", "tls": not balancers, "nginx": host in web["hello"]}]
+    watched = [{"name": "hello", "host": "hello.test", "tls": not balancers, "nginx": host in web["hello"]}]
+    assert found["watched"] == (watched if host in servers else [])

@@ -319,6 +319,23 @@ def test_a_failure_is_kept_and_is_none_of_the_others(app: LocalApp, saved: list[
     assert backup.overdue(set_up + 27 * 3600) == dict.fromkeys(("bad", "good"), "there is no backup yet")
 
 
+def test_an_app_that_was_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The role was not run since: nothing is wrong with its backups, and the timer does not fail because of it."""
+    monkeypatch.setattr(backup, "user_of", lambda app: None if app.name == "removed" else "its user")
+    monkeypatch.setattr(backup, "CONFIG", str(tmp_path / "config.json"))
+    monkeypatch.setattr(backup, "STATE", str(tmp_path / "state.json"))
+    (tmp_path / "config.json").write_text(json.dumps({"apps": ["hello", "removed"], "hours": 26}))
+    saved: list[list[str]] = []
+
+    def save_all(settings: dict[str, Any], _patience: float) -> dict[str, Any]:
+        saved.append(settings["apps"])
+        return {name: {"id": "0123456789", "databases": 0, "unread": ""} for name in settings["apps"]}
+
+    monkeypatch.setattr(backup, "save_all", save_all)
+    assert (backup.main([]), saved) == (0, [["hello"]])
+    assert [*backup.overdue(2**40)] == ["hello"]
+
+
 # Restore
 
 

@@ -9,14 +9,19 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.plainstack.web.plugins.action.doctor import _public
+from ansible_collections.plainstack.web.plugins.module_utils import layout
 from ansible_collections.plainstack.web.plugins.module_utils.controller import doctor as controller
-from ansible_collections.plainstack.web.plugins.module_utils.host import doctor, packages
+from ansible_collections.plainstack.web.plugins.module_utils.host import alerts, doctor, packages
+from ansible_collections.plainstack.web.plugins.module_utils.host import systemd as systemd_logic
 from ansible_collections.plainstack.web.plugins.module_utils.host.preflight import Host, Needs
 from ansible_collections.plainstack.web.plugins.plugin_utils import outside
+
+from tests.unit.fakes import OLD, LocalApp, Systemd, make_live, release
 
 HOST = Host("Debian 13", True, (257,), (3, 13), (3, 5), (1, 26), 2000, 9000, 90000, 0.0, {80: "nginx"})
 NEEDS = Needs(400, 500, 20000, 300)
@@ -36,6 +41,28 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
 
 def test_a_healthy_host(told: Told) -> None:
     assert doctor.look(HOST, NEEDS, (80, 443), {}, {}) == []
+
+
+def test_what_was_set_up_to_watch(app: LocalApp, systemd: Systemd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It knows no app that came later, may have been stopped, and reaches nobody where its targets fail."""
+    release(app, OLD, sequence=1)
+    make_live(app, systemd, OLD)
+    path = tmp_path / "config.json"
+    states = {"is-active": "active"}
+    monkeypatch.setattr(doctor, "WATCHERS", {"backup": (str(path), "plainstack-backup.timer", "nothing backs up")})
+    monkeypatch.setattr(layout, "apps", lambda: [app])
+    monkeypatch.setattr(systemd_logic, "systemctl", lambda verb, *_given, **_named: states[verb])
+    monkeypatch.setattr(alerts, "load", dict)
+    assert list(doctor.watched()) == []
+    path.write_text(json.dumps({"apps": ["hello"]}))
+    assert list(doctor.watched()) == []
+    path.write_text(json.dumps({"apps": [{"name": "other"}]}))
+    states["is-active"] = "inactive"
+    monkeypatch.setattr(alerts, "load", lambda: {"failing": {"1": "refused"}})
+    missing, stopped, mute = doctor.watched()
+    assert (missing["what"].startswith("nothing backs up hello, as"), missing["next"]) == (True, "ansible-playbook plainstack.web.backup")
+    assert (stopped["level"], stopped["what"]) == ("error", "plainstack-backup.timer does not run")
+    assert mute["what"] == "alerts do not reach target 2 of 'alerts_targets': refused"
 
 
 @pytest.mark.parametrize(

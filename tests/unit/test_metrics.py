@@ -81,6 +81,7 @@ def test_the_program_writes_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(metrics, "FILE", str(tmp_path / "plainstack.prom"))
     monkeypatch.setattr(backup, "state", lambda: {"hello": {"at": 5, "error": ""}, "gone": {"at": 5, "error": ""}})
     monkeypatch.setattr(backup, "overdue", lambda _now: {"gone": "late"})
+    monkeypatch.setattr(backup, "user_of", lambda app: None if app.name == "removed" else "its user")
     asked: list[Any] = []
 
     def of_host(*given: Any) -> dict[str, Any]:
@@ -89,7 +90,7 @@ def test_the_program_writes_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(status, "of_host", of_host)
     (tmp_path / "config.json").write_text(
-        json.dumps({"apps": [{"name": "hello", "host": "hello.test", "tls": True}], "domains": ["hello.test"], "serves": True})
+        json.dumps({"apps": [{"name": name, "host": "hello.test", "tls": True} for name in ("hello", "removed")], "domains": ["hello.test"], "serves": True})
     )
     assert metrics.main([]) == 0
     assert asked == [([{"name": "hello", "host": "hello.test", "wanted": None}], ["hello"], ["hello.test"], True)]

@@ -93,16 +93,18 @@ def run(tmp_path: Path, action: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("lost", "failed", "reached", "cause"),
+    ("lost", "failed", "reached", "cause", "teller"),
     [
-        ([], ["web2"], ["web2"], "web2: it is ill"),  # Ansible takes the others for failed, too
-        (["web3"], [], ["web1"], "web3 was lost: its connection ended."),
-        (["web3"], ["web2"], ["web2"], "web3 was lost: its connection ended.\nweb2: it is ill"),
-        ([], [], ["web1", "web3"], "web2 was lost: its connection ended."),  # in a task of somebody else's
+        ([], ["web2"], ["web2"], "web2: it is ill", "web2"),  # Ansible takes the others for failed, too
+        (["web3"], [], ["web1"], "web3 was lost: its connection ended.", "web1"),
+        (["web3"], ["web2"], ["web2"], "web3 was lost: its connection ended.\nweb2: it is ill", "web2"),
+        ([], [], ["web1", "web3"], "web2 was lost: its connection ended.", "web1"),  # in a task of somebody else's
     ],
 )
-def test_what_a_rollout_has_failed_of(run: Any, action: Any, lost: list[str], failed: list[str], reached: list[str], cause: str) -> None:
-    """No server is said to be lost that only waited for the others."""
+def test_what_a_rollout_has_failed_of(
+    run: Any, action: Any, sent: Sent, lost: list[str], failed: list[str], reached: list[str], cause: str, teller: str
+) -> None:
+    """No server is said to be lost that only waited for the others, and one of those that are there tells those whom alerts go to."""
 
     def gone(*_arguments: Any, **_named: Any) -> dict[str, Any]:
         raise AnsibleConnectionFailure("no route to host")
@@ -117,7 +119,14 @@ def test_what_a_rollout_has_failed_of(run: Any, action: Any, lost: list[str], fa
             run("start", host)
     results = {host: {"ansible_failed_result": {"msg": "it is ill"}} if host in failed else {} for host in ("web1", "web2", "web3")}
     decide.ActionModule._decide_undo(run_files.load(run_files.PLAN), {"hostvars": SimpleNamespace(raw_get=results.get), "ansible_play_hosts": reached})
-    assert run_files.load(run_files.DECISION)["cause"] == cause
+    decision = run_files.load(run_files.DECISION)
+    assert (decision["cause"], decision["teller"]) == (cause, teller)
+    action._execute_module = module
+    for host in {"web1", "web2", "web3"} - {*lost}:
+        run("undo", host)
+    orders = [order for one in sent if one["step"] == "undo" for order in one["orders"]]
+    assert [order["cause"] for order in orders if order["cause"]] == [cause.splitlines()[0]]
+    assert [order["leads"] for one in sent if one["step"] == "start" for order in one["orders"]] == [True, False, False][: 3 - len(lost)]
 
 
 @pytest.mark.parametrize("name", ["stage", "start", "switch", "confirm", "undo", "retire", "migrate"])

@@ -41,6 +41,7 @@ ORDER = {
     "reason": "the rollout failed on web2",
     "files": {},
     "fleet": False,
+    "leads": True,
 }
 pytestmark = pytest.mark.usefixtures("nginx")
 

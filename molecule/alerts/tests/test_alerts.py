@@ -86,7 +86,8 @@ def test_each_target_is_tested(site: Site) -> None:
     assert "swordfish" not in done.output
     assert [("still: " in title, "over: " in title) for title in titles(FIRST)] == [(False, False), (True, False), (False, True), (False, False)]
     assert len(received(FIRST, "mail")) == 4, "test=true waits for each"
-    forget(FIRST)
+    assert len(titles(SECOND)) == 4, "each server sends for itself"
+    forget(FIRST, SECOND)
 
 
 def test_an_hour_of_work_in_short(site: Site) -> None:
@@ -138,8 +139,44 @@ def test_nginx_that_is_stopped(site: Site) -> None:
     forget(SECOND)
 
 
+def test_answers_that_are_errors(site: Site) -> None:
+    """By the server that gave them, with the release; and that it is over when the five minutes are."""
+    site.edit(
+        "hello/views.py",
+        '@pages.route("/api/whoami"',
+        '@pages.route("/api/ill")\ndef ill() -> str:\n    raise ValueError("ill")\n\n\n@pages.route("/api/whoami"',
+    )
+    assert site.deploy().code == 0
+    wait("it is live", lambda: any(title.endswith(" is live") for title in titles(FIRST)), SOON, 1)
+    forget(FIRST)
+    SECOND.do("for each in $(seq 40); do curl --silent --output /dev/null --insecure --resolve hello.test:443:127.0.0.1 https://hello.test/api/ill; done")
+    found = comes(SECOND, "requests of the last five minutes were answered with 5xx", SOON + 30)
+    assert f"live is {SECOND.live()}" in found["title"]
+    comes(SECOND, "over: hello: ", 300 + OVER)
+    assert (len(titles(SECOND)), titles(FIRST)) == (2, [])
+    forget(SECOND)
+
+
+def test_a_disk_that_is_really_full(site: Site) -> None:
+    """Also the one that what was told is kept on: it is told once all the same, and once that there is room."""
+    FIRST.do("mount -t tmpfs -o size=4m plainstack /tmp; mount -t tmpfs -o size=64k plainstack /var/lib/plainstack-alerts")
+    try:
+        FIRST.do("dd if=/dev/zero of=/tmp/filled bs=64k; dd if=/dev/zero of=/var/lib/plainstack-alerts/filled bs=1k; df /tmp /var/lib/plainstack-alerts")
+        found = comes(FIRST, "the disk of /tmp is 100% full")
+        assert "Next: du -xh --max-depth=2 /tmp " in found["body"]
+        time.sleep(2 * QUIET)
+        assert len(titles(FIRST)) == 1
+        FIRST.do("rm /tmp/filled /var/lib/plainstack-alerts/filled")
+        comes(FIRST, "over: the disk of /tmp is 100% full", OVER)
+        assert FIRST.do("ls /var/lib/plainstack-alerts /run/plainstack-alerts.json 2>/dev/null || :").split() == ["/var/lib/plainstack-alerts:", "state.json"]
+    finally:
+        FIRST.do("umount /tmp /var/lib/plainstack-alerts")
+    forget(FIRST)
+
+
 def test_what_is_stopped_or_in_maintenance_is_no_problem(site: Site) -> None:
     assert play(site, "stop").code == 0
+    FIRST.do("for each in $(seq 40); do curl --silent --output /dev/null --insecure --resolve hello.test:443:127.0.0.1 https://hello.test/; done")
     time.sleep(QUIET)
     assert play(site, "start").code == 0
     assert play(site, "maintenance", "-e", "mode=on").code == 0
@@ -157,6 +194,8 @@ def test_a_deploy_that_fails(site: Site) -> None:
     found = comes(FIRST, " failed")
     assert "did not become healthy" in found["body"]
     assert "Next: ansible-playbook plainstack.web.releases -e app=hello" in found["body"]
+    time.sleep(QUIET)
+    assert (len(outcomes(FIRST)), outcomes(SECOND)) == (1, []), "one server of those that have failed tells it"
     forget(FIRST, SECOND)
 
 
@@ -223,10 +262,21 @@ def test_a_disk_a_reboot_a_backup_and_a_certificate(site: Site) -> None:
     site.variables["alerts_full_percent"] = 1
     assert play(site, "alerts").code == 0
     wait("the messages", lambda: any("updates wait for a reboot, for 9 days" in one["title"] + one["body"] for one in received(FIRST)), 60, 1)
-    wait("the disk", lambda: any("the disk is " in one["title"] + one["body"] for one in received(FIRST)), 90, 1)
+    wait("the disk", lambda: any("the disk of / is " in one["title"] + one["body"] for one in received(FIRST)), 90, 1)
     wait("the backup", lambda: any("hello: the last backup was made 30 hours ago" in one["title"] + one["body"] for one in received(FIRST)), 30, 1)
     wait("the certificate", lambda: any("hello.test is past two thirds of its life" in one["title"] + one["body"] for one in received(FIRST)), 240, 1)
     FIRST.do("rm -r /run/reboot-required /etc/plainstack-backup /var/lib/plainstack-backup")
+    site.variables["alerts_full_percent"] = 90
+    site.variables["alerts_heartbeat_url"] = "http://127.0.0.1:8099/alive"
+    assert play(site, "alerts").code == 0
+    over = ["updates wait for a reboot", "the disk of / is ", "hello: the last backup was made 30 hours ago"]
+    wait("that it is over", lambda: all(any(f"over: {what}" in one["title"] or f"- {what}" in one["body"] for one in ended()) for what in over), OVER, 1)
+    assert received(FIRST, "heartbeat")[0]["title"] == "/alive"
+
+
+def ended() -> list[dict[str, str]]:
+    """The messages that something is over."""
+    return [one for one in received(FIRST) if ": over: " in one["title"]]
 
 
 def test_nobody_else_reads_the_targets(site: Site) -> None:

@@ -22,7 +22,7 @@ def config(app: Mapping[str, Any], version: str) -> dict[str, Any]:
     return dict(app["config"]) if "config" in app else release_config(app, version)
 
 
-def base(app: Mapping[str, Any], identifier: str, event: str, tls: bool = True, fleet: bool = False, nginx: bool = True) -> dict[str, Any]:
+def base(app: Mapping[str, Any], identifier: str, event: str, tls: bool = True, fleet: bool = False, nginx: bool = True, leads: bool = True) -> dict[str, Any]:
     """What every step gets.
 
     :param app: an app as `normalise` returns it.
@@ -30,6 +30,7 @@ def base(app: Mapping[str, Any], identifier: str, event: str, tls: bool = True, 
     :param tls: whether the host's own nginx speaks HTTPS.
     :param fleet: whether other servers get the release, too.
     :param nginx: whether the host's nginx has the app; a worker server has none.
+    :param leads: whether this server is the one that tells of it, of those that do it.
     """
     return {
         "name": app["name"],
@@ -39,6 +40,7 @@ def base(app: Mapping[str, Any], identifier: str, event: str, tls: bool = True, 
         "tls": tls,
         "fleet": fleet,
         "nginx": nginx,
+        "leads": leads,
         "keep": app["keep_releases"],
         # A release that is gone back to has served before; nginx is probed once
         "confirm_seconds": app["confirm_seconds"] if event != "rollback" else 0,

@@ -26,20 +26,26 @@ from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
 CONFIG = "/etc/plainstack-alerts/config.json"
 STATE = "/var/lib/plainstack-alerts/state.json"
+IN_MEMORY = "/run/plainstack-alerts.json"  # the state while the disk is full
 PATIENCE = 5.0  # seconds for an answer
 SENT_WITHIN = 45  # seconds for one message to one target
 SENDING = 120.0  # seconds after which no further message is begun
 WINDOW = 300.0  # seconds of requests
 FEW = 20  # requests below which a share says nothing
 SAMPLES, EACH = 48, 900.0  # of disk and memory, and the seconds between two
+DOCTOR = "ansible-playbook plainstack.web.doctor says why"
 LINES = 15  # of a log
 HISTORY = 2**17  # bytes of the log of deploys that are looked at
 LONGEST = 4000  # characters of a message
 LONGEST_WAIT = 30.0  # seconds until a problem is looked at again; for what takes longer there is the next look
 MOST = 8  # events of one look that are told
-# The first two lines are the target and the title; what follows is the message. /tmp is the unit's own
-SEND = 'read -r target; read -r title; umask 077; printf "%s\\n" "$target" > /tmp/target; exec apprise -v --config=/tmp/target --title="$title" 2>&1'
+# The first two lines are the target and the title; what follows is the message. In /run, as the disk may be full
+SEND = (
+    'read -r target; read -r title; umask 077; printf "%s\\n" "$target" > "$RUNTIME_DIRECTORY/target"; '
+    'exec apprise -v --config="$RUNTIME_DIRECTORY/target" --title="$title" 2>&1'
+)
 RENEWED = 0.70  # of the life of a certificate: certbot renews after two thirds, twice a day
+KINDS = {"instance": "the app", "process": "the process", "job": "the run of the timer", "timer": "the timer"}
 TITLES = {
     "begin": "is on its way",
     "deploy": "is live",
@@ -53,29 +59,48 @@ TITLES = {
 
 def _units(app: App, state: State, found: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
     """What has ended, or was started again since the last look."""
+    told: set[str] = set()
     restarts: dict[str, dict[str, int]] = state.setdefault("restarts", {})
     before = restarts.get(app.name, {})
     restarts[app.name] = {one["unit"]: one["restarts"] for one in found}
     for one in found:
-        if one["release"] != app.live_id() or one["kind"] == "timer":
-            continue
-        unit, job = one["unit"], one["kind"] == "job"
+        unit, kind = one["unit"], one["kind"]
+        key = f"unit {app.name} {kind} {one['name']}"
         again = one["restarts"] > before.get(unit, 0) if unit in before else one["substate"] == "auto-restart"
-        bad = one["result"] not in ("", "success") if job else one["state"] in ("failed", "inactive") or one["substate"] == "auto-restart" or again
-        if bad:
-            how = "has failed" if job else "ends again and again" if one["restarts"] > 3 else "has ended"
-            what = f"{app.name}: {'the run of the timer' if job else 'the app' if one['kind'] == 'instance' else 'the process'} {one['name']} {how}"
-            detail = systemd.log(unit, LINES, ended=True)
-            # What is just being switched to starts a moment after it has become the live one
-            lasts = 20.0 if not job and one["state"] == "inactive" and not again else 0.0
-            yield Problem(f"unit {app.name} {one['name']}", f"{what} (release {one['release']})", f"journalctl --unit={unit}", lasts, detail)
+        if key in told or one["release"] != app.live_id() or not _is_bad(one, again):
+            continue  # of several processes of one name that have ended one is told
+        told.add(key)
+        how = "has failed" if kind in ("job", "timer") else "ends again and again" if one["restarts"] > 3 else "has ended"
+        detail = systemd.log(unit, LINES, ended=True)
+        # What is just being switched to starts a moment after it has become the live one
+        lasts = 20.0 if one["state"] == "inactive" and kind == "instance" and not again else 0.0
+        yield Problem(key, f"{app.name}: {KINDS[kind]} {one['name']} {how} (release {one['release']})", f"journalctl --unit={unit}", lasts, detail)
+
+
+def _is_bad(unit: Mapping[str, Any], again: bool) -> bool:
+    """Whether a unit is not as it is meant to be.
+
+    :param again: whether systemd has started it again since the last look.
+    """
+    if unit["kind"] == "job":
+        return unit["result"] not in ("", "success")
+    if unit["kind"] == "timer":
+        return bool(unit["state"] == "failed")
+    # A process that has ended by itself is started again: one that is inactive was stopped by somebody
+    ended = unit["state"] == "failed" or (unit["state"] == "inactive" and not (unit["kind"] == "process" and unit["result"] in ("", "success")))
+    return bool(ended or unit["substate"] == "auto-restart" or again)
+
+
+def _is_meant_to_rest(app: App) -> bool:
+    """Whether somebody has stopped it, or keeps visitors away from it."""
+    return bool(app.story(app.live_id()).get("halted") or maintenance.state(app) or maintenance.paused(app))
 
 
 def _app(app: App, about: Mapping[str, Any], marks: Mapping[str, Any], state: State) -> Iterator[Problem]:
     """What is wrong with an app that is meant to run."""
     live = app.live_id()
     story = app.story(live)
-    if not live or story.get("halted") or maintenance.state(app) or maintenance.paused(app):
+    if not live or _is_meant_to_rest(app):
         return
     yield from _units(app, state, status.units(app, live))
     path = str(story.get("config", {}).get("health_path", "/"))
@@ -95,21 +120,29 @@ def _requests(names: Sequence[str], marks: Mapping[str, Any], now: float) -> Ite
             continue
         share = met["errors"] / met["requests"]
         if share * 100 >= marks["errors_percent"]:
-            what = f"{name}: {share:.0%} of {met['requests']} requests of the last five minutes were answered with 5xx"
+            what = f"{name}: {share:.0%} of {met['requests']} requests of the last five minutes were answered with 5xx (live is {App(name).live_id()})"
             yield Problem(f"errors {name}", what, f"ansible-playbook plainstack.web.logs -e app={name} -e level=error")
         if marks["p99_seconds"] and met["p99"] >= marks["p99_seconds"]:
-            what = f"{name}: of the requests of the last five minutes one in a hundred took {met['p99']:.1f} s or longer"
+            what = f"{name}: of the requests of the last five minutes one in a hundred took {met['p99']:.1f} s or longer (live is {App(name).live_id()})"
             yield Problem(f"p99 {name}", what, f"ansible-playbook plainstack.web.logs -e app={name} -e source=access")
+
+
+def _disks() -> Iterator[tuple[str, os.statvfs_result]]:
+    """The file systems that the system and the apps write to, each by the first of its directories."""
+    known: set[int] = set()
+    for path in ("/", "/var", "/tmp", layout.APPS, *(os.path.realpath(app.shared) for app in layout.apps())):
+        with contextlib.suppress(OSError):
+            if (device := os.stat(path).st_dev) not in known:
+                known.add(device)
+                yield path, os.statvfs(path)
 
 
 def _room(state: State, marks: Mapping[str, Any], now: float) -> Iterator[Problem]:
     """What is getting full, and when it will be."""
-    disk = os.statvfs(layout.APPS if os.path.isdir(layout.APPS) else "/")
-    used = {
-        "the disk": 1 - disk.f_bavail / disk.f_blocks if disk.f_blocks else 0.0,
-        "the inodes of the disk": 1 - disk.f_favail / disk.f_files if disk.f_files else 0.0,
-        "the memory": 1 - memory.available() / memory.total(),
-    }
+    used = {"the memory": 1 - memory.available() / memory.total()}
+    for path, disk in _disks():
+        used[f"the disk of {path}"] = 1 - disk.f_bavail / disk.f_blocks if disk.f_blocks else 0.0
+        used[f"the inodes of {path}"] = 1 - disk.f_favail / disk.f_files if disk.f_files else 0.0
     nexts = {"the memory": "ansible-playbook plainstack.web.status shows what each app has"}
     samples: dict[str, list[list[float]]] = state.setdefault("samples", {})
     for what, part in used.items():
@@ -120,24 +153,34 @@ def _room(state: State, marks: Mapping[str, Any], now: float) -> Iterator[Proble
         if part * 100 >= marks["full_percent"]:
             full = full_at([(at, had) for at, had in kept] + [(now, part)], now)
             at = f"; as it has grown, full at {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(full))}" if full and full < now + 30 * 86400 else ""
-            then = nexts.get(what, "du -xh --max-depth=2 / | sort -h | tail shows what is large")
-            yield Problem(f"room {what}", f"{what} is {part:.0%} full{at}".replace("inodes of the disk is", "inodes of the disk are"), then, lasts=20)
+            then = nexts.get(what, f"du -xh --max-depth=2 {what.rpartition(' ')[2]} | sort -h | tail shows what is large")
+            yield Problem(f"room {what}", f"{what} {'are' if 'inodes' in what else 'is'} {part:.0%} full{at}", then, lasts=20)
 
 
 def _certificates(domains: Sequence[str], now: float) -> Iterator[Problem]:
     for domain in domains:
         one = status.certificate(domain)
-        if one["error"] or not one["covers"]:
-            continue  # nginx, or a site, is the problem then
+        if one["error"]:
+            continue  # nginx is the problem then
+        if not one["covers"]:
+            yield Problem(f"covers {domain}", f"the certificate that visitors of {domain} get is not for that name", DOCTOR, lasts=600)
+            continue
         passed = (now - one["begins"]) / max(one["ends"] - one["begins"], 1)
         if passed >= RENEWED:
             ends = time.strftime("%Y-%m-%d", time.gmtime(one["ends"]))
-            yield Problem(f"certificate {domain}", f"the certificate of {domain} is past two thirds of its life, and ends on {ends}", "certbot renew --dry-run")
+            yield Problem(f"certificate {domain}", f"the certificate of {domain} is past two thirds of its life, and ends on {ends}", DOCTOR)
 
 
-def _host(marks: Mapping[str, Any], now: float, serves: bool) -> Iterator[Problem]:
-    if serves and (state := systemd.show("nginx.service", "ActiveState")["ActiveState"]) not in ("active", "reloading"):
-        yield Problem("nginx", f"nginx does not run: its unit is {state}", "systemctl status nginx", detail=systemd.log("nginx.service", LINES))
+def _host(marks: Mapping[str, Any], now: float, serves: bool, state: State) -> Iterator[Problem]:
+    if serves:
+        nginx = systemd.show("nginx.service", "ActiveState", "NRestarts")
+        before, restarts = state.get("nginx restarts", 0), int(nginx.get("NRestarts") or 0)
+        state["nginx restarts"] = restarts
+        runs = nginx["ActiveState"] in ("active", "reloading")
+        if not runs or restarts > before:
+            what = f"nginx does not run: its unit is {nginx['ActiveState']}" if not runs else "nginx has ended, and systemd has started it again"
+            # Nobody is told of a restart by hand
+            yield Problem("nginx", what, "systemctl status nginx", 0.0 if runs else 10.0, systemd.log("nginx.service", LINES))
     with contextlib.suppress(FileNotFoundError):
         since = os.stat(status.REBOOT).st_mtime
         if now - since >= marks["reboot_days"] * 86400:
@@ -150,15 +193,46 @@ def _backups(now: float) -> Iterator[Problem]:
         yield Problem(f"backup {name}", f"{name}: {why.splitlines()[0]}", "journalctl --unit=plainstack-backup", detail=why if "\n" in why else "")
 
 
+def _answers(address: str, port: int) -> OSError | None:
+    """Why a server does not take a connection."""
+    try:
+        socket.create_connection((address, port), PATIENCE).close()
+    except OSError as error:
+        return error
+    return None
+
+
 def _neighbours(neighbours: Sequence[Sequence[Any]]) -> Iterator[Problem]:
-    """Another server of the fleet that says nothing any more."""
+    """Another server of the fleet that says nothing any more. One that refuses is there."""
     for name, address, port in neighbours:
-        try:
-            socket.create_connection((address, port), PATIENCE).close()
-        except ConnectionRefusedError:
-            continue  # it is there
-        except OSError as error:
-            yield Problem(f"silent {name}", f"{name} ({address}) is silent: {error.strerror or error}", f"ssh {name}", lasts=20)
+        if (error := _answers(address, port)) and not isinstance(error, ConnectionRefusedError):
+            then = f"ssh {name}; where the address is wrong, set private_address and run plainstack.web.alerts again"
+            yield Problem(f"silent {name}", f"{name} ({address}) is silent: {error.strerror or error}", then, lasts=20)
+
+
+def _balanced(balanced: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
+    """An app none of whose servers takes a connection of this load balancer: visitors get 502."""
+    known: dict[str, OSError | None] = {}
+    for name, addresses in balanced.items():
+        for address in addresses:
+            if address not in known:
+                known[address] = _answers(address, 80)
+        if addresses and all(known[address] for address in addresses):
+            why = ", ".join(f"{address}: {known[address]}" for address in addresses)
+            yield Problem(f"balanced {name}", f"{name}: no server takes connections of this load balancer ({why})", DOCTOR, lasts=20)
+
+
+def rest(config: Mapping[str, Any], state: State, now: float) -> None:
+    """Forget, without a word, what was wrong with apps that somebody has stopped; and for a while what visitors got meanwhile."""
+    rested: dict[str, float] = state.setdefault("rested", {})
+    for about in config["apps"]:
+        if _is_meant_to_rest(App(about["name"])):
+            rested[about["name"]] = now
+    for name in [name for name, at in rested.items() if now - at >= WINDOW]:
+        del rested[name]
+    incidents: dict[str, Any] = state.setdefault("incidents", {})
+    for key in [key for key in incidents if key.split()[0] in ("unit", "health", "errors", "p99") and rested.get(key.split()[1]) == now]:
+        del incidents[key]
 
 
 def problems(config: Mapping[str, Any], state: State, now: float) -> list[Problem]:
@@ -166,15 +240,16 @@ def problems(config: Mapping[str, Any], state: State, now: float) -> list[Proble
     marks = config["marks"]
     checks: list[tuple[str, Iterator[Problem]]] = [(about["name"], _app(App(about["name"]), about, marks, state)) for about in config["apps"]]
     checks += [
-        ("host", _host(marks, now, config["serves"])),
+        ("host", _host(marks, now, config["serves"], state)),
         ("room", _room(state, marks, now)),
         ("backups", _backups(now)),
         ("neighbours", _neighbours(config["neighbours"])),
+        ("balanced", _balanced(config["balanced"])),
     ]
     # They cost more, and change slowly: now and then, and what they have found lasts until the next time
     slow: dict[str, Any] = state.setdefault("slow", {"at": 0.0, "found": []})
     if now - slow["at"] >= marks["slow_seconds"]:
-        names = [about["name"] for about in config["apps"]] if config["serves"] else []
+        names = [about["name"] for about in config["apps"] if about["name"] not in state.get("rested", {})] if config["serves"] else []
         checks += [("requests", _requests(names, marks, now)), ("certificates", _certificates(config["domains"], now))]
     found: list[Problem] = []
     slowly: list[Problem] = []
@@ -215,7 +290,7 @@ def events(config: Mapping[str, Any], state: State) -> list[Message]:
 def _event(config: Mapping[str, Any], name: str, told: Mapping[str, Any]) -> list[Message]:
     event = str(told.get("event", ""))
     bad = event in ("failed", "back")
-    if event not in TITLES or not (bad or config["tells_deploys"]):
+    if event not in TITLES or told.get("told") == "elsewhere" or not (bad or config["tells_deploys"]):
         return []
     who = f"{told.get('of', event)} by {told.get('by', '?')} on {told.get('origin', '?')} at {told.get('time', '?')}"
     lines = [who, *([f"Revision: {str(told['revision'])[:12]}{' with changes' if told.get('dirty') else ''}"] if told.get("revision") else [])]
@@ -229,6 +304,7 @@ def send(target: str, title: str, body: str) -> str:
     :param target: its URL, which is handed on with the message: no command line and no file that others read has it.
     """
     words = ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--property=DynamicUser=yes", "--property=ProtectHome=yes"]
+    words += [f"--property=RuntimeDirectory=plainstack-alerts-{os.getpid()}", "--property=RuntimeDirectoryMode=0700"]
     words += [f"--property=RuntimeMaxSec={SENT_WITHIN}", "/bin/sh", "-c", SEND]
     lines = (target, plain(" ".join(title.split()))[:200], plain(body)[:LONGEST])
     try:
@@ -247,11 +323,13 @@ def deliver(state: State, targets: Sequence[str], now: float, keep: Callable[[],
     :param keep: called after each message: what was sent is sent once, also where this is killed.
     """
     failing: dict[str, str] = {}
-    began = time.monotonic()
-    for one in due(state, now):
+    began, doubtful = time.monotonic(), state.get("failing", {})
+    # A target that failed the last time comes after the others: it may keep this waiting
+    turns = [(one, last) for last in (False, True) for one in due(state, now)]
+    for one, last in turns:
         if time.monotonic() >= began + SENDING:
             break  # the next look goes on
-        for number in [number for number in one["targets"] if number < len(targets) and str(number) not in failing]:
+        for number in [number for number in one["targets"] if number < len(targets) and str(number) not in failing and (str(number) in doubtful) == last]:
             if why := send(targets[number], one["title"], one["body"]):
                 failing[str(number)] = why
                 print(f"target {number + 1}: {why}", file=sys.stderr)
@@ -277,28 +355,36 @@ def heartbeat(url: str) -> None:
 def load() -> State:
     """What is kept between two looks."""
     try:
-        found = json.loads(read(STATE) or "{}")
+        found = json.loads(read(IN_MEMORY) or read(STATE) or "{}")
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
 
 
+def save(state: State) -> None:
+    """Write it; into memory while the disk takes nothing, which is to be told, too."""
+    try:
+        make_directory(os.path.dirname(STATE), 0o700)
+        write(STATE, json.dumps(state), 0o600)
+    except OSError:
+        write(IN_MEMORY, json.dumps(state), 0o600)
+        return
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(IN_MEMORY)
+
+
 def look() -> float:
     """One look; the seconds until one of the problems has gone on for long enough to be told."""
     config, state, now = json.loads(read(CONFIG) or "{}"), load(), time.time()
+    heartbeat(config["heartbeat"])  # before what may take long
+    rest(config, state, now)
     messages = events(config, state)
     found = problems(config, state, now)
     messages += advance(state, config["host"], found, now, history.now(), config["marks"]["reminder_hours"] * 3600)
-    make_directory(os.path.dirname(STATE), 0o700)
     enqueue(state, messages, len(config["targets"]), now)
-
-    def keep() -> None:
-        write(STATE, json.dumps(state), 0o600)
-
-    keep()  # what was told is told once, also where sending is cut off
-    deliver(state, config["targets"], now, keep)
-    keep()
-    heartbeat(config["heartbeat"])
+    save(state)  # what was told is told once, also where sending is cut off
+    deliver(state, config["targets"], now, lambda: save(state))
+    save(state)
     return patience(state, found, now)
 
 

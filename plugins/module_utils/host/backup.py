@@ -180,10 +180,15 @@ def state() -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def there(names: Sequence[str]) -> list[str]:
+    """Those of the apps that are on this host: one may have been removed, or is yet to be deployed."""
+    return [name for name in names if user_of(App(name))]
+
+
 def overdue(now: float) -> dict[str, str]:
     """By app what is wrong with its backups: the last try failed, or the last good one is older than the role allows (`hours`)."""
     known, found, settings = state(), {}, config()
-    for name in settings.get("apps", []):
+    for name in there(settings.get("apps", [])):
         one = known.get(name, {})
         at = float(one.get("at") or 0)
         since = now - (at or os.stat(CONFIG).st_mtime)  # of an app that was added just now none is due yet
@@ -235,8 +240,9 @@ def note(done: Mapping[str, Mapping[str, Any]], now: float) -> None:
 
 def main(_words: Sequence[str]) -> int:
     """The entry point of the program: what the timer starts."""
+    settings = config()
     try:
-        done = save_all(config(), LONG)
+        done = save_all({**settings, "apps": there(settings["apps"])}, LONG)
     except LockError as error:
         print(error, file=sys.stderr)
         return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import re
 import time
@@ -12,9 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ansible_collections.plainstack.web.plugins.module_utils.host import backup, packages
+from ansible_collections.plainstack.web.plugins.module_utils import layout
+from ansible_collections.plainstack.web.plugins.module_utils.host import alerts, backup, metrics, packages, systemd
 from ansible_collections.plainstack.web.plugins.module_utils.host.preflight import Host, Needs, problems
 from ansible_collections.plainstack.web.plugins.module_utils.host.webserver import output
+from ansible_collections.plainstack.web.plugins.module_utils.layout import read
 from ansible_collections.plainstack.web.plugins.module_utils.text import plain
 
 ERROR, WARNING = "error", "warning"
@@ -25,6 +28,12 @@ NEEDRESTART = "/etc/needrestart/conf.d/plainstack.conf"
 OPEN = {
     80: re.compile(r"(?:80|80,443)(?:/tcp)?(?: \(v6\))?\s|(?:Nginx|WWW|Apache)(?: HTTP| Full)?(?: \(v6\))?\s|Anywhere"),
     443: re.compile(r"(?:443|80,443)(?:/tcp)?(?: \(v6\))?\s|(?:Nginx HTTPS|Nginx Full|WWW Secure|WWW Full|Apache Secure|Apache Full)(?: \(v6\))?\s|Anywhere"),
+}
+# What is set up apart from deploys: its settings, its timer, and what an app misses that it does not know
+WATCHERS = {
+    "alerts": (alerts.CONFIG, "plainstack-alerts.timer", "nobody is told of trouble with"),
+    "backup": (backup.CONFIG, "plainstack-backup.timer", "nothing backs up"),
+    "monitoring": (metrics.CONFIG, "plainstack-metrics.timer", "there are no metrics of"),
 }
 SET_UP = "/var/lib/plainstack/configuration/nginx"  # there once nginx was configured
 
@@ -117,9 +126,25 @@ def backups() -> Iterator[Finding]:
         yield finding(ERROR, f"{name}: {why}", "journalctl --unit=plainstack-backup on the server says more")
 
 
+def watched() -> Iterator[Finding]:
+    """Whether what was set up to watch knows all apps, still looks, and reaches those whom it is to tell."""
+    for kind, (path, timer, what) in WATCHERS.items():
+        if (text := read(path)) is None:
+            continue
+        again = f"ansible-playbook plainstack.web.{kind}"
+        known = [app if isinstance(app, str) else app["name"] for app in json.loads(text)["apps"]]
+        if missing := [app.name for app in layout.apps() if app.live_id() and app.name not in known]:
+            yield finding(WARNING, f"{what} {', '.join(missing)}, as plainstack.web.{kind} was not run since it is here", again)
+        if systemd.systemctl("is-active", timer, check=False) not in ("active", "activating"):
+            yield finding(ERROR, f"{timer} does not run", f"sudo systemctl enable --now {timer}")
+    for number, why in alerts.load().get("failing", {}).items():
+        then = "ansible-playbook plainstack.web.alerts -e test=true"
+        yield finding(ERROR, f"alerts do not reach target {int(number) + 1} of 'alerts_targets': {why}", then)
+
+
 def look(host: Host, least: Needs, ports: Sequence[int], urls: Mapping[str, str], environment: Mapping[str, str]) -> list[Finding]:
     """All of it; see `ufw` and `reached`."""
-    own: Sequence[Iterator[Finding]] = (needs(host, least), clock(), apt(), failed_units(), backups(), needrestart())
+    own: Sequence[Iterator[Finding]] = (needs(host, least), clock(), apt(), failed_units(), backups(), watched(), needrestart())
     checks = (*own, ufw(ports), reached(urls, environment))
     return [one for check in checks for one in check]
 

@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory
 
 READERS = "adm"  # the group that reads logs on Debian and Ubuntu
+BAD = ("failed", "back")  # events of what did not go well
 LARGEST = 2**20  # bytes; what is older stays in one more file
 
 
@@ -26,7 +27,7 @@ def append(app: App, event: str, release: str, **facts: Any) -> None:
     :param event: `begin` of what is to come (`of` says what), `deploy`, `restart`, `rollback`, `back` (taken back after the switch), `failed` (before it),
         `stop`, `start` or `restore`.
     :param release: id of the release that it is about.
-    :param facts: what else is known, such as who and why.
+    :param facts: what else is known, such as who and why; `told` is `elsewhere` where another server of the fleet sends the alert.
     :raises OSError: when the disk is full.
     """
     group = grp.getgrnam(READERS).gr_gid

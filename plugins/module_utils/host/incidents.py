@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 OVER_AFTER = 60.0  # seconds that a problem must have been away: one that comes and goes is one
+RECURS = 3600.0  # seconds within which one that comes again counts as one that comes and goes; and then it must have been away for
+CALM = 900.0  # so many seconds
 TOGETHER = 3  # problems that begin at once are told one by one; more in one message
 LONGEST_QUEUE = 100  # messages that wait for their targets; the oldest go first
 GIVEN_UP = 86400.0  # seconds after which a message is not worth sending any more
@@ -66,6 +68,9 @@ def advance(state: State, host: str, problems: Sequence[Problem], now: float, st
     :param reminder: seconds after which what goes on is told again; 0 for never.
     """
     incidents: dict[str, dict[str, Any]] = state.setdefault("incidents", {})
+    ended: dict[str, float] = state.setdefault("ended", {})
+    for key in [key for key, at in ended.items() if now - at >= RECURS]:
+        del ended[key]
     begun, reminded = list[Problem](), list[Problem]()
     for problem in problems:
         known = incidents.setdefault(problem.key, {"since": now, "stamp": stamp, "told": None})
@@ -82,16 +87,19 @@ def advance(state: State, host: str, problems: Sequence[Problem], now: float, st
         for listed, again in ((begun, False), (reminded, True))
         for message in _told(host, listed, again, [incidents[problem.key]["stamp"] for problem in listed])
     ]
-    present = {problem.key for problem in problems}
+    present, over = {problem.key for problem in problems}, list[tuple[str, str]]()
     for key in [key for key in incidents if key not in present]:
         known = incidents[key]
-        if now - known.setdefault("away", now) < OVER_AFTER and known["told"] is not None:
+        if now - known.setdefault("away", now) < (CALM if key in ended else OVER_AFTER) and known["told"] is not None:
             continue
         if known["told"] is not None:
             lasted = span(known["away"] - known["since"])
-            messages.append(Message(f"{host}: over: {known['what'].splitlines()[0]}", f"It is well again, after {lasted}.\nIt had begun: {known['stamp']}"))
+            over.append((known["what"].splitlines()[0], f"It has ended, after {lasted}.\nIt had begun: {known['stamp']}"))
+            ended[key] = now
         del incidents[key]
-    return messages
+    if len(over) > TOGETHER:
+        return [*messages, Message(f"{host}: over: {len(over)} problems", "\n".join(f"- {what}" for what, _text in over))]
+    return [*messages, *(Message(f"{host}: over: {what}", text) for what, text in over)]
 
 
 def patience(state: State, problems: Sequence[Problem], now: float) -> float:

@@ -38,13 +38,16 @@ TOLERATED = 2  # bad answers in a row while a release is watched; one more takes
 class Work:
     """What a module works on: the app, how to probe whether it is healthy, the run that it belongs to.
 
-    `warn` gets what went wrong without keeping the work from being done.
+    `warn` gets what went wrong without keeping the work from being done. Of several servers that do the same the one that `leads` tells of it, and where
+    something is taken back on all of them, that is told `later`, by one.
     """
 
     app: App
     health: Health
     run: Holder | None = None
     warn: Callable[[str], None] = print
+    leads: bool = True
+    later: bool = False
 
     def note(self, identifier: str, **facts: Any) -> None:
         """Write facts into release.json; a full disk must not keep a site from being switched back."""
@@ -56,8 +59,9 @@ class Work:
     def log(self, event: str, identifier: str, **facts: Any) -> None:
         """Write a line into the log of deploys and rollbacks."""
         who = {"by": self.run.by, "origin": self.run.origin} if self.run else {}
+        elsewhere = self.later if event in history.BAD else not self.leads
         try:
-            history.append(self.app, event, identifier, **who, **facts)
+            history.append(self.app, event, identifier, **who, **({"told": "elsewhere"} if elsewhere else {}), **facts)
         except OSError as error:
             self.warn(f"{self.app.history} could not be written: {error}")
 

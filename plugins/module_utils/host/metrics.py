@@ -104,8 +104,8 @@ def render(found: Mapping[str, Any], backups: Mapping[str, tuple[float, str]]) -
 def main(_words: Sequence[str]) -> int:
     """The entry point: look once, and write the file."""
     config = json.loads(read(CONFIG) or "{}")
-    apps = [{"name": app["name"], "host": app["host"], "wanted": None} for app in config["apps"]]
-    names = [app["name"] for app in apps]
+    names = backup.there([app["name"] for app in config["apps"]])
+    apps = [{"name": app["name"], "host": app["host"], "wanted": None} for app in config["apps"] if app["name"] in names]
     found = status.of_host(apps, names, config["domains"], config["serves"])
     known, wrong = backup.state(), backup.overdue(time.time())
     backups = {name: (float(known.get(name, {}).get("at", 0)), wrong.get(name, "")) for name in names if name in {*known, *wrong}}

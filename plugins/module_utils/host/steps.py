@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from inspect import getsource
 from typing import Any
 
@@ -38,7 +39,7 @@ FAILURES = (BuildError, ConfigurationError, InstanceError, LockError, SharedErro
 def work_of(order: Order, run: Holder | None, warn: Callable[[str], None]) -> Work:
     """What the functions of `instance` work on."""
     health = Health(order["health_path"], order["host"], order["start_timeout"], order["tls"], order["nginx"])
-    return Work(App(order["name"]), health, run, warn)
+    return Work(App(order["name"]), health, run, warn, order["leads"], order["fleet"])
 
 
 # What a step must know that an earlier one of the same run has found out. In memory: a full disk must not keep a site from being
@@ -133,7 +134,7 @@ def _configure(order: Order, app: App, check: bool) -> dict[str, Any]:
 
 def stage(order: Order, work: Work, check: bool) -> dict[str, Any]:
     """Build the release where it is not there yet."""
-    app, identifier = work.app, order["id"]
+    app, identifier, work = work.app, order["id"], replace(work, later=False)  # nothing is taken back on the others
     if not ID.fullmatch(identifier):  # it may come from another server of the fleet, and becomes part of paths
         raise BuildError(f"{app.name}: {identifier!r} is no id of a release.")
     complete = app.complete()
@@ -245,6 +246,8 @@ def undo(order: Order, work: Work, check: bool) -> dict[str, Any]:
     if not before and not (order.get("agreed") and pending.get("confirmed")):  # an earlier run was interrupted
         before = pending.get("before", "")
     changed = instance.undo(work, identifier, before, order["keep"], order["reason"])
+    if order.get("cause"):
+        replace(work, later=False).log("failed", identifier, reason=order["cause"])
     if before and app.live_id() == identifier:
         raise InstanceError(f"{app.name}: {identifier} stays live: {before}, which was before it, does not run any more.\nNext: deploy a good release.")
     return {"changed": changed, "serving": serving(app)}
@@ -287,7 +290,7 @@ def _hook(name: str, order: Order, work: Work, check: bool) -> dict[str, Any]:
     try:
         output = hooks.run(app, identifier, name, order[name], order["hook_timeout"])
     except InstanceError as error:
-        work.log("failed", identifier, reason=str(error).splitlines()[0])
+        replace(work, later=work.later and name == "migrate").log("failed", identifier, reason=str(error).splitlines()[0])
         now = f"{identifier} is live and stays so." if name == "after_live" else serving(app)
         raise InstanceError(
             f"{error}\n{now}\nWhere it is set: '{name}' of the app in the inventory.\nNext: fix it and run the same command again; the hook is then run again."

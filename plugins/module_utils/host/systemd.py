@@ -14,6 +14,7 @@ OF_EACH_PROCESS = re.compile(
     r"(Booting worker with pid: \d+|: Killing process \d+ .* with signal SIGKILL\.|\[ERROR\] Exception in worker process|Worker exiting \(pid: \d+\))$"
 )
 RESTARTED = ": Scheduled restart job, restart counter is at "
+LONGEST_LOG = 2**22  # bytes of the last lines that are looked at: an app may write entries of any size
 LONGEST = 2000  # characters of a line that are shown
 PROBED_FOR = 2.0  # seconds that the live release has to answer before an error says that it serves
 HALTED = "gunicorn.errors.HaltServer: "
@@ -57,7 +58,11 @@ def log(unit: str, lines: int = 25, ended: bool = False) -> str:
     :param ended: whether it is about a process that has ended: not what systemd has started in its place.
     """
     command = ["journalctl", f"--unit={unit}", "--output=cat", "--no-pager", "--lines=1000"]
-    said = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False).stdout.strip("\n").split("\n")
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        kept = b""
+        while part := process.stdout.read(2**20):  # type: ignore[union-attr]  # it is a pipe
+            kept = (kept + part)[-LONGEST_LOG:]
+    said = kept.decode("utf-8", "replace").strip("\n").split("\n")
     if ended and (restarts := [number for number, line in enumerate(said) if RESTARTED in line]):
         said = said[: restarts[-1]]
     said = _once("\n".join(line for line in said if not OF_EACH_PROCESS.search(line))).split("\n")
