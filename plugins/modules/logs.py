@@ -95,7 +95,8 @@ def main() -> None:
         module.exit_json(changed=False, seen={"wrong": str(error)})
     wanted = Wanted(since, until, given["lines"], given["level"], tuple(given["sources"]), given["request"])
     found = {app["name"]: read(App(app["name"]), app["domains"], wanted) for app in given["apps"]}
-    module.exit_json(changed=False, seen={"lines": found})
+    lines, cut = ({name: one[place] for name, one in found.items()} for place in (0, 1))
+    module.exit_json(changed=False, seen={"lines": lines, "cut": {name: at for name, at in cut.items() if at}})
 
 
 if __name__ == "__main__":

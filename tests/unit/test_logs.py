@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -180,10 +181,10 @@ def test_the_last_lines_of_all_sources(parts: list[list[tuple[int, str]]], count
     made = [[Line(float(at), source, bad, "x") for at, bad in sorted(part)] for source, part in zip(SOURCES, parts, strict=True)]
     wanted = Wanted(float(since), float(until), count, level)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(logs, "journal", lambda *_: iter(made[0]))
+        patch.setattr(logs, "journal", lambda *_: (iter(made[0]), 0.0))
         for name, part in zip(("access", "errors", "deploys"), made[1:], strict=True):
             patch.setattr(logs, name, lambda *_, part=part: iter(part[::-1]))
-        found = logs.read(LocalApp("hello"), [], wanted)
+        found, _cut = logs.read(LocalApp("hello"), [], wanted)
     fit = [line for line in itertools.chain(*made) if wanted.takes(line)]
     assert [one["at"] for one in found] == sorted(line.at for line in fit)[-count:]
     assert all(LEVELS.index(str(one["level"])) >= LEVELS.index(level) for one in found)
@@ -191,13 +192,37 @@ def test_the_last_lines_of_all_sources(parts: list[list[tuple[int, str]]], count
 
 def test_a_source_that_is_not_asked_for_is_not_read(app: LocalApp, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "journal", lambda *_: pytest.fail("it was read"))
-    assert logs.read(app, [], Wanted(0.0, 0.0, 5, "debug", ("deploys",))) == []
+    assert logs.read(app, [], Wanted(0.0, 0.0, 5, "debug", ("deploys",))) == ([], 0.0)
 
 
 def test_no_more_than_fits(app: LocalApp, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "SIZE", 10)
-    monkeypatch.setattr(logs, "journal", lambda *_: iter([Line(float(at), "app", "info", "four") for at in range(5)]))
-    assert [one["at"] for one in logs.read(app, [], Wanted(0.0, 0.0, 50, "debug", ("app",)))] == [3.0, 4.0]
+    monkeypatch.setattr(logs, "journal", lambda *_: (iter([Line(float(at), "app", "info", "four") for at in range(5)]), 0.0))
+    assert [one["at"] for one in logs.read(app, [], Wanted(0.0, 0.0, 50, "debug", ("app",)))[0]] == [3.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("scanned", "size", "level", "cut"),
+    [(20_000, 2**26, "error", False), (5, 2**26, "error", True), (5, 2**26, "debug", False), (20_000, 400, "debug", True)],
+)
+def test_a_journal_that_is_not_read_to_its_end(
+    app: LocalApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scanned: int, size: int, level: str, cut: bool
+) -> None:
+    """What is older is said not to have been looked at, and not taken for nothing; where the last lines alone are asked for, that is no news."""
+    entries = [
+        json.dumps({"__REALTIME_TIMESTAMP": str(at * 10**6), "MESSAGE": "x", "PRIORITY": "6", "_SYSTEMD_UNIT": f"hello@{OLD}.service"}) for at in range(9)
+    ]
+    said = tmp_path / "said"
+    said.write_text("\n".join(reversed(entries)) + "\n")
+    (tmp_path / "journalctl").write_text(f'#!/bin/sh\nfor word; do case "$word" in --lines=*) exec head -n "${{word#--lines=}}" {said};; esac; done\n')
+    (tmp_path / "journalctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(logs, "SCANNED", scanned)
+    monkeypatch.setattr(logs, "JOURNAL", size)
+    found, at = logs.read(app, [], Wanted(0.0, 0.0, 5 if level == "debug" and size > 400 else 50, level, ("app",)))
+    assert (at > 0) == cut
+    said_then = controller.text({"web1": {"lines": {"hello": found}, "cut": {"hello": at} if at else {}}}, 50)
+    assert ("web1: the journal of hello is so long that nothing before 1970-01-01T00:00:0" in said_then) == cut
 
 
 def test_options() -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import itertools
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +22,7 @@ import yaml
 
 from clients import Load, Target
 from support import ROOT, Connection, Run, Site, ask, check_message, unchecked
-from vm import Vm, of_inventory
+from vm import Vm, of_inventory, wait
 
 INVENTORY = Path(__file__).parents[1] / "inventory"
 HOSTS: dict[str, Any] = yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))
@@ -277,6 +281,92 @@ def test_a_command_on_all_servers(site: Site) -> None:
     checked = daily(site, "run", "-e", json.dumps({"command": "touch $PLAINSTACK_SHARED/made"}), "-e", f"on={SECOND.name}", "--check")
     assert f"hello: the command would be run on {SECOND.name}" in checked.output
     assert SECOND.run("test -e /srv/hello/shared/made").returncode == 1
+
+
+def words(*given: str) -> list[str]:
+    """The command `plainstack`, as a user starts it."""
+    return [str(ROOT / ".venv/bin/plainstack"), *given]
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1", **more}
+
+
+def test_the_command_runs_the_playbooks(site: Site) -> None:
+    done = subprocess.run(words("status", str(site.directory)), env=environment(), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(re.search(rf"(?m)^{name} +hello +{FIRST.live()} .* healthy +2/2 ", done.stdout) for name in NAMES), done.stdout
+
+
+def test_logs_as_they_are_written(site: Site, tmp_path: Path) -> None:
+    """Of all servers, each line with its server's name, until Ctrl-C."""
+    log = tmp_path / "followed"
+    with (
+        log.open("w") as stream,
+        subprocess.Popen(words("logs", str(site.directory), "hello", "-f"), env=environment(), cwd=ROOT, stdout=stream, stderr=stream) as process,
+    ):
+        try:
+            for server in (FIRST, SECOND):
+                number = itertools.count()
+
+                def seen(server: Vm = server, number: Iterator[int] = number) -> bool:
+                    get(server, f"/follow-{server.name}-{next(number)}")
+                    return re.search(rf"(?m)^{server.name} .*GET /follow-{server.name}-", log.read_text()) is not None
+
+                wait(f"a line of {server.name}", seen, 60, 1)
+        finally:
+            process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0, log.read_text()
+
+
+def test_a_console(site: Site) -> None:
+    """In a terminal: a shell as the app, in its release and its sandbox, whose exit status is handed on."""
+    own, its = os.openpty()
+    shell = words("console", str(site.directory), "hello")
+    with subprocess.Popen(shell, env=environment(TERM="xterm"), cwd=ROOT, stdin=its, stdout=its, stderr=its) as process:
+        os.close(its)
+        os.write(own, b"echo said $(id -un) $PWD $PLAINSTACK_APP; cat /etc/shadow; touch /etc/x; exit 7\n")
+        written = b""
+        with contextlib.suppress(OSError):  # nobody has it open any more
+            while block := os.read(own, 65536):
+                written += block
+        os.close(own)
+    assert process.returncode == 7, written
+    text = written.decode()
+    assert f"said hello /srv/hello/releases/{FIRST.live()} hello" in text
+    assert ("cat: /etc/shadow: Permission denied" in text, "touch: cannot touch '/etc/x': Read-only file system" in text) == (True, True)
+
+
+def test_a_tunnel(site: Site) -> None:
+    """To nginx of the second server, which sends a visitor to HTTPS."""
+    with subprocess.Popen(words("tunnel", str(site.directory), "80", "--port", "2290", "--on", SECOND.name), env=environment(), cwd=ROOT) as process:
+        try:
+
+            def status_of() -> int:
+                connection = http.client.HTTPConnection("127.0.0.1", 2290, timeout=5)
+                try:
+                    connection.request("GET", "/", headers={"Host": "hello.test"})
+                    return connection.getresponse().status
+                except OSError:
+                    return 0
+                finally:
+                    connection.close()
+
+            wait("an answer", lambda: status_of() == 301, 30, 0.5)
+        finally:
+            process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_releases_are_completed(site: Site, shell: str) -> None:
+    """As each shell asks: the first server is asked for them."""
+    line = f"plainstack rollback {site.directory} hello --release 20"
+    of_shell = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)} if shell == "bash" else {"_TYPER_COMPLETE_ARGS": line}
+    action = {"_TYPER_COMPLETE_FISH_ACTION": "get-args"} if shell == "fish" else {}
+    asked = environment(_PLAINSTACK_COMPLETE=f"complete_{shell}", **of_shell, **action)
+    done = subprocess.run(words(), env=asked, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert FIRST.live() in done.stdout, (done.stdout, done.stderr)
 
 
 def test_a_stopped_app(site: Site) -> None:

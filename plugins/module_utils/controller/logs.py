@@ -68,5 +68,11 @@ def text(seen: Mapping[str, Mapping[str, Any]], lines: int) -> str:
     found.sort(key=lambda line: line[0])
     # What an app writes must not pass for a line of another server
     shown = [f"{_moment(at)} {server.ljust(width)} {label}: {part}" for at, server, label, said in found for part in said.splitlines() or [""]][-lines:]
+    shown = shown or ["There is no such line."]
     shown += [f"{server}: {one['error']}" for server, one in seen.items() if one.get("error")]
-    return "\n".join(map(plain, shown)) or "There is no such line."
+    shown += [
+        f"{server}: the journal of {name} is so long that nothing before {_moment(at)} was looked at. Next: -e until={_moment(at)}, or less with -e since="
+        for server, one in seen.items()
+        for name, at in one.get("cut", {}).items()
+    ]
+    return "\n".join(map(plain, shown))

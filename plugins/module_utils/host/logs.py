@@ -172,18 +172,25 @@ def bounded(stream: BinaryIO) -> Iterator[str]:
         whole = ends
 
 
-def journal(app: App, wanted: Wanted) -> Iterator[Line]:
-    """What the units of an app wrote, of all its releases, and what systemd says of them."""
+def journal(app: App, wanted: Wanted) -> tuple[Iterator[Line], float]:
+    """What the units of an app wrote, of all its releases, and what systemd says of them; and the moment before which nothing was read, 0 where all was."""
+    scanned = wanted.lines if wanted.level == LEVELS[0] and not wanted.request else SCANNED
     command = ["journalctl", "--quiet", "--output=json", "--all", "--no-pager", "--output-fields=MESSAGE,PRIORITY,UNIT,_SYSTEMD_UNIT,_PID"]
     command += [f"--unit={app.name}@*", f"--unit={app.name}.*@*"]
     command += [f"--since=@{wanted.since:.6f}"] if wanted.since else []
     command += [f"--until=@{wanted.until:.6f}"] if wanted.until else []
     # Backwards: with --since the first lines are counted otherwise, by systemd 252
-    command += ["--reverse", f"--lines={wanted.lines if wanted.level == LEVELS[0] and not wanted.request else SCANNED}"]
+    command += ["--reverse", f"--lines={scanned}"]
+    read, entries = 0, list[Entry]()
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        entries = [entry for line in bounded(process.stdout) if (entry := parse_entry(line))]  # type: ignore[arg-type]  # it is a pipe
+        for line in bounded(process.stdout):  # type: ignore[arg-type]  # it is a pipe
+            read += 1
+            if entry := parse_entry(line):
+                entries.append(entry)
+        whole = not process.stdout.read(1)  # type: ignore[union-attr]
         process.kill()  # it may have more to say than is read
-    return lines_of(reversed(entries))
+    cut = entries and (not whole or (scanned != wanted.lines and read >= scanned))
+    return lines_of(reversed(entries)), entries[-1].at if cut else 0.0
 
 
 def _of_sites(line: str, host: str, name: str, domains: Sequence[str]) -> bool:
@@ -236,14 +243,18 @@ def deploys(app: App) -> Iterator[Line]:
             yield Line(at, "deploys", "error" if bad else "info", f"{told.get('event')} {told.get('release')}{who}{to}{reason}")
 
 
-def read(app: App, domains: Sequence[str], wanted: Wanted) -> list[dict[str, object]]:
-    """The last lines that the operator wants to see, in time order.
+def read(app: App, domains: Sequence[str], wanted: Wanted) -> tuple[list[dict[str, object]], float]:
+    """The last lines that the operator wants to see, in time order; and the moment before which the journal was not read, 0 where it was.
 
     :param domains: names of the app's site, where no other app has it, too.
     """
     found: deque[Line] = deque(maxlen=wanted.lines)
+    cut = 0.0
     if "app" in wanted.sources:
-        found.extend(line for line in journal(app, wanted) if wanted.takes(line))
+        lines, cut = journal(app, wanted)
+        found.extend(line for line in lines if wanted.takes(line))
+        if len(found) == wanted.lines:  # no more were asked for
+            cut = 0.0
     parts = [list(found)]
     newest_first = {"access": access(app.name, domains, wanted), "error": errors(app.name, domains, wanted), "deploys": deploys(app)}
     for source in wanted.sources:
@@ -257,4 +268,4 @@ def read(app: App, domains: Sequence[str], wanted: Wanted) -> list[dict[str, obj
         if left < 0:
             break
         told.appendleft({"at": line.at, "source": line.source, "level": line.level, "text": line.text[:LONGEST]})
-    return list(told)
+    return list(told), cut
