@@ -40,6 +40,7 @@ def app(**more: Any) -> dict[str, Any]:
         "differs": [],
         "maintenance": {},
         "busy": 3,
+        "at_once": 20,
         "requests": {"requests": 1000, "errors": 5, "p50": 0.012, "p99": 1.25},
     }
     return {**found, **more}
@@ -64,8 +65,8 @@ def test_the_screen() -> None:
     seen = {"web1": server(), "web22": server(apps=[app(requests=None, units=[], memory=0, revision="")]), "web3": {"error": "cannot be reached: no route"}}
     assert text(seen).splitlines() == [
         "server  app    release                    commit     live for  by    health   beside  busy  memory  requests  5xx   p50    p99",
-        f"web1    hello  {ID}  1a2b3c4d+  3 d       anna  healthy  2/2     3     50 MiB  1000      0.5%  12 ms  1.2 s",
-        f"web22   hello  {ID}  -          3 d       anna  healthy  -       3     -       -         -     -      -",
+        f"web1    hello  {ID}  1a2b3c4d+  3 d       anna  healthy  2/2     3/20  50 MiB  1000      0.5%  12 ms  1.2 s",
+        f"web22   hello  {ID}  -          3 d       anna  healthy  -       3/20  -       -         -     -      -",
         "",
         "server  system               memory available    disk free             certificate  reboot",
         "web1    Debian 13            512 MiB of 1.0 GiB  10.0 GiB of 20.0 GiB  61 days      no",

@@ -173,3 +173,22 @@ def test_units_are_asked_for_by_their_names(app: LocalApp, tmp_path: Path, monke
     assert status.units(app, OLD) == []
     [named] = [{word for word in words if not word.startswith("-")} for words in calls if words[0] == "show"]
     assert named == {"show", f"hello@{OLD}.service", f"hello.beat.1@{OLD}.service", f"hello.tick@{OLD}.timer", "hello@*.service", "hello.*@*"}
+
+
+@pytest.mark.parametrize(
+    ("config", "processes", "expected"),
+    [
+        ({"server": "wsgi", "threads": 4}, 6, 20),
+        ({"server": "wsgi", "threads": 4}, 1, None),
+        ({"server": "asgi", "threads": 4}, 6, None),
+        ({"server": "wsgi", "threads": 4, "gunicorn": {"worker_class": "sync"}}, 6, None),
+        ({"server": "wsgi", "threads": 4, "gunicorn_config": "gunicorn.py"}, 6, None),
+        ({}, 6, None),
+    ],
+)
+def test_how_many_requests_are_taken_at_once(
+    app: LocalApp, monkeypatch: pytest.MonkeyPatch, config: dict[str, Any], processes: int, expected: int | None
+) -> None:
+    """By what serves; where that is not Gunicorn's threads nobody knows."""
+    monkeypatch.setattr("ansible_collections.plainstack.web.plugins.module_utils.host.systemd.processes", lambda *_given: ["1"] * processes)
+    assert status._at_once(app, OLD, config) == expected

@@ -157,6 +157,7 @@ def test_requests_that_are_not_over_are_counted(site: Site) -> None:
     busy = [status(site)["servers"][name]["apps"][0]["busy"] for name in NAMES]
     slow.join()
     assert busy == [1, 0]
+    assert status(site)["servers"][FIRST.name]["apps"][0]["at_once"] == 8, "two workers of four threads"
 
 
 def test_the_data_of_status(site: Site) -> None:

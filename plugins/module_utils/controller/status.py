@@ -146,7 +146,7 @@ def _app_row(server: str, app: Mapping[str, Any], now: float) -> tuple[str, ...]
         app["deployed_by"] or "-",
         health,
         f"{active}/{len(beside)}" if beside else "-",
-        str(app["busy"]),
+        f"{app['busy']}/{app['at_once']}" if app["at_once"] else str(app["busy"]),
         size(app["memory"]) if app["memory"] else "-",
         count,
         share,

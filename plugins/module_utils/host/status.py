@@ -130,6 +130,15 @@ def _drift(app: App, live: str, wanted: Mapping[str, Any]) -> list[str]:
     return keys + (["env or secrets"] if read(app.environment(live)) != wanted["environment"] else [])
 
 
+def _at_once(app: App, live: str, config: Mapping[str, Any]) -> int | None:
+    """How many requests the workers of the live release take at once; None where that is not known, as with other workers than Gunicorn's threads."""
+    own = config.get("gunicorn") or {}
+    if config.get("server") != "wsgi" or config.get("gunicorn_config") or {"worker_class", "threads"} & {*own}:
+        return None
+    workers = len(systemd.processes(app, live)) - 1  # without the master
+    return workers * int(config["threads"]) if workers > 0 else None
+
+
 def of_app(app: App, host: str, wanted: Mapping[str, Any] | None) -> dict[str, Any]:
     """How an app is.
 
@@ -146,6 +155,7 @@ def of_app(app: App, host: str, wanted: Mapping[str, Any] | None) -> dict[str, A
         "live": live,
         **{key: story.get(key, "") for key in TOLD},
         "busy": connections(app.socket(live)) if live else 0,  # before it is probed
+        "at_once": _at_once(app, live, story.get("config") or {}),
         "unhealthy": wrong or _health(app, live, host, found),
         "maintenance": maintenance.state(app),
         "units": found,

@@ -98,15 +98,20 @@ def limit(unit: str) -> int | None:
     return int(found) if found.isdecimal() else None
 
 
-def memory(app: App, identifier: str) -> int:
-    """Bytes that an instance holds; pages that its processes share count once."""
+def processes(app: App, identifier: str) -> list[str]:
+    """Ids of the processes of an instance."""
     group = show(app.unit(identifier, "service"), "ControlGroup")["ControlGroup"]
-    total = 0
     for root in ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"):  # cgroup v2; v1; both
         with contextlib.suppress(OSError), open(f"{root}{group}/cgroup.procs", encoding="ascii") as stream:
-            for process in stream.read().split():
-                with contextlib.suppress(OSError), open(f"/proc/{process}/smaps_rollup", encoding="ascii") as rollup:
-                    total += sum(int(line.split()[1]) * 1024 for line in rollup if line.startswith("Pss:"))
-            if total:
-                break
+            if found := stream.read().split():
+                return found
+    return []
+
+
+def memory(app: App, identifier: str) -> int:
+    """Bytes that an instance holds; pages that its processes share count once."""
+    total = 0
+    for process in processes(app, identifier):
+        with contextlib.suppress(OSError), open(f"/proc/{process}/smaps_rollup", encoding="ascii") as rollup:
+            total += sum(int(line.split()[1]) * 1024 for line in rollup if line.startswith("Pss:"))
     return total
