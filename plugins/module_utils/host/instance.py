@@ -442,15 +442,15 @@ def _enable(app: App, identifier: str) -> bool:
     """Have systemd start an instance at boot; whether it did not."""
     if at_boot(app, identifier):
         return False
-    systemd.systemctl("enable", "--quiet", app.unit(identifier, "service"), app.unit(identifier, "socket"), *_beside(app, identifier))
+    systemd.systemctl("enable", "--quiet", "--no-reload", app.unit(identifier, "service"), app.unit(identifier, "socket"), *_beside(app, identifier))
     return True
 
 
 def _disable(app: App, *identifiers: str) -> None:
-    """Not at boot any more. One call for all: systemd reads its units again after it, and shows what is not so until it has."""
+    """Not at boot any more. What starts at boot is read at boot: systemd need not read all its units again now, which takes an eighth of a second."""
     units = [os.path.basename(link) for identifier in identifiers for link in _enabled(app, identifier) if os.path.lexists(link)]
     if units:
-        systemd.systemctl("disable", "--quiet", *units, check=False)
+        systemd.systemctl("disable", "--quiet", "--no-reload", *units, check=False)
 
 
 def _stop(work: Work, identifier: str, drain_timeout: int, elapsed: float = 0) -> int:
