@@ -147,7 +147,7 @@ def insert(text: str, made: Mapping[str, Any]) -> str:
 
 
 def files(spec: Mapping[str, Rule]) -> dict[Path, str]:
-    """The files that are made from the specification, and what belongs into them."""
+    """The files that are made from the specification, and what belongs in them."""
     made = {ROOT / "docs" / "apps.schema.json": json.dumps(schema(spec), indent=2) + "\n"}
     for role in OF_ROLES:
         path = ROOT / "roles" / role / "meta" / "argument_specs.yml"

@@ -45,7 +45,7 @@ OF_STAGE = {
     "production": "# What changes something asks for this name first; without a terminal, -e confirmed=production\nconfirm_inventory: production\n",
 }
 VAULT = "---\nvault_secret_key: {secret}\n"
-IGNORE = "# Passwords of vaults belong into no repository\n*\n"
+IGNORE = "# Passwords of vaults belong in no repository\n*\n"
 DONE = """Written: {inventories}, and the passwords of their vaults in {vaults}, which git ignores: keep a copy in a safe place.
 {staging} is named as the server of staging: change it in {hosts}, where it has another address.
 Next: plainstack deploy staging

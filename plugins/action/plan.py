@@ -39,7 +39,7 @@ Where it is set: -e process={process} of the command."""
 SEVERAL = """The servers come from several inventories, and a run is for one of them; nothing was touched.
 {listed}
 Where it is set: -i of the command.
-Next: the same command with one -i. The parts of one inventory belong into one directory, which is given with -i."""
+Next: the same command with one -i. The parts of one inventory belong in one directory, which is given with -i."""
 UNCONFIRMED = """This inventory asks to be confirmed by its name, {name}, {why}; nothing was touched.
 Where it is set: confirm_inventory in the inventory.
 Next: the same command, and {name} as the answer; or without a terminal with -e confirmed={name}"""

@@ -112,7 +112,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "type": "str",
         "required": True,
         "description": "Command, for bash, in the release's directory, environment and sandbox: `huey_consumer tasks.huey`. Others on the server "
-        "can read it; a token belongs into `secrets`, as `$TOKEN` here.",
+        "can read it; a token belongs in `secrets`, as `$TOKEN` here.",
     },
     "hosts": {
         "type": "str",
@@ -585,7 +585,7 @@ SPEC: dict[str, dict[str, Any]] = {
     "certificate": {
         "type": "path",
         "default": None,
-        "description": "Own certificate chain (PEM) on the controller instead of ACME, relative to the inventory's directory. Needs `certificate_key`.",
+        "description": "Your own certificate chain (PEM) on the controller instead of ACME, relative to the inventory's directory. Needs `certificate_key`.",
     },
     "certificate_key": {
         "type": "path",
