@@ -84,6 +84,7 @@ class ActionModule(ActionBase):
             "warnings": warnings,
             "canaries": canaries,
             "servers": [*known],
+            "together": len(known) > 1 or bool(plan["balancers"]),
             "work": any(order["act"] for order in orders),
             "releases": {order["name"]: order["id"] for order in orders},
             "references": sorted({order["reference"] for order in orders} - {""}),

@@ -48,6 +48,10 @@ servers:
   returned: for V(orders)
   type: list
   elements: str
+together:
+  description: Whether each step is done on several servers, or behind load balancers, before the next one; on one server alone a switch is one call.
+  returned: for V(orders)
+  type: bool
 work:
   description: Whether a release is to go live anywhere.
   returned: for V(orders)

@@ -293,7 +293,7 @@ def test_what_it_costs(site: Site) -> None:
 
 
 def test_removed(site: Site) -> None:
-    site.variables["alerts_targets"] = []
+    site.variables.update(alerts_targets=[], alerts_heartbeat_url="")
     done = play(site, "alerts", "-v")
     assert (done.code, done.changed > 0) == (0, True), done.output
     for server in (FIRST, SECOND):
