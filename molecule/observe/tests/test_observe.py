@@ -289,6 +289,15 @@ def words(*given: str) -> list[str]:
     return [str(ROOT / ".venv/bin/plainstack"), *given]
 
 
+def started(*given: str, output: Any = None) -> subprocess.Popen[bytes]:
+    """The command, which Ctrl-C ends also where a background job has these tests ignore it."""
+
+    def restore() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    return subprocess.Popen(words(*given), env=environment(), cwd=ROOT, stdout=output, stderr=output, preexec_fn=restore)
+
+
 def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1", **more}
 
@@ -302,10 +311,7 @@ def test_the_command_runs_the_playbooks(site: Site) -> None:
 def test_logs_as_they_are_written(site: Site, tmp_path: Path) -> None:
     """Of all servers, each line with its server's name, until Ctrl-C."""
     log = tmp_path / "followed"
-    with (
-        log.open("w") as stream,
-        subprocess.Popen(words("logs", str(site.directory), "hello", "-f"), env=environment(), cwd=ROOT, stdout=stream, stderr=stream) as process,
-    ):
+    with log.open("w") as stream, started("logs", str(site.directory), "hello", "-f", output=stream) as process:
         try:
             for server in (FIRST, SECOND):
                 number = itertools.count()
@@ -340,7 +346,7 @@ def test_a_console(site: Site) -> None:
 
 def test_a_tunnel(site: Site) -> None:
     """To nginx of the second server, which sends a visitor to HTTPS."""
-    with subprocess.Popen(words("tunnel", str(site.directory), "80", "--port", "2290", "--on", SECOND.name), env=environment(), cwd=ROOT) as process:
+    with started("tunnel", str(site.directory), "80", "--port", "2290", "--on", SECOND.name) as process:
         try:
 
             def status_of() -> int:
