@@ -354,6 +354,58 @@ def test_room(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(state["samples"]["the disk of /srv"]) == alerts.SAMPLES
 
 
+@pytest.mark.parametrize(
+    ("refusing", "said"),
+    [
+        ([], []),
+        (["10.0.0.1"], []),
+        (["10.0.0.1", "10.0.0.2"], ["balanced hello"]),
+        (["10.0.0.1", "10.0.0.2", "10.0.0.3"], ["balanced hello", "balanced shop"]),
+    ],
+)
+def test_servers_that_a_load_balancer_does_not_reach(monkeypatch: pytest.MonkeyPatch, refusing: list[str], said: list[str]) -> None:
+    """A problem where none of an app's takes a connection; each is asked once."""
+    asked: list[str] = []
+
+    def answers(address: str, port: int) -> OSError | None:
+        assert port == 80
+        asked.append(address)
+        return ConnectionRefusedError(111, "Connection refused") if address in refusing else None
+
+    monkeypatch.setattr(alerts, "_answers", answers)
+    found = list(alerts._balanced({"hello": ["10.0.0.1", "10.0.0.2"], "shop": ["10.0.0.2", "10.0.0.3"], "none": []}))
+    assert [problem.key for problem in found] == said
+    assert sorted(asked) == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    assert all("10.0.0.2: [Errno 111] Connection refused" in problem.what for problem in found)
+
+
+def test_nginx_that_ends_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd has started it before anybody looks; a restart by hand takes a moment and is no problem."""
+    shown = {"ActiveState": "active", "NRestarts": "2"}
+    monkeypatch.setattr(status, "REBOOT", "/none")
+    monkeypatch.setattr("ansible_collections.plainstack.web.plugins.module_utils.host.systemd.show", lambda *_given: shown)
+    monkeypatch.setattr("ansible_collections.plainstack.web.plugins.module_utils.host.systemd.log", lambda *_given, **_named: "last words")
+    state: State = {}
+    assert list(alerts._host(MARKS, 0, True, state)) == []
+    shown["NRestarts"] = "3"
+    [again] = alerts._host(MARKS, 0, True, state)
+    assert (again.what, again.lasts) == ("nginx has ended, and systemd has started it again", 0)
+    assert list(alerts._host(MARKS, 0, True, state)) == []
+    shown.update(ActiveState="inactive", NRestarts="0")
+    [stopped] = alerts._host(MARKS, 0, True, state)
+    assert (stopped.what, stopped.lasts) == ("nginx does not run: its unit is inactive", 10)
+    assert list(alerts._host(MARKS, 0, False, state)) == []
+
+
+def test_each_disk_is_looked_at_once(app: LocalApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that an app's data is on."""
+    devices = {"/": 1, "/var": 1, "/tmp": 2, layout.APPS: 1, os.path.realpath(app.shared): 3}
+    monkeypatch.setattr(layout, "apps", lambda: [app])
+    monkeypatch.setattr("os.stat", lambda path: os.stat_result((0, 0, devices[path], 0, 0, 0, 0, 0, 0, 0)))
+    monkeypatch.setattr("os.statvfs", lambda path: path)
+    assert [path for path, _disk in alerts._disks()] == ["/", "/tmp", os.path.realpath(app.shared)]
+
+
 def test_a_certificate_that_is_not_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status, "certificate", lambda _name: {"error": "", "covers": True, "begins": 0, "ends": 90 * 86400})
     assert list(alerts._certificates(["hello.test"], 62 * 86400)) == []

@@ -174,7 +174,8 @@ def _certificates(domains: Sequence[str], now: float) -> Iterator[Problem]:
 def _host(marks: Mapping[str, Any], now: float, serves: bool, state: State) -> Iterator[Problem]:
     if serves:
         nginx = systemd.show("nginx.service", "ActiveState", "NRestarts")
-        before, restarts = state.get("nginx restarts", 0), int(nginx.get("NRestarts") or 0)
+        restarts = int(nginx.get("NRestarts") or 0)
+        before = state.get("nginx restarts", restarts)  # that it ever was, long ago, says nothing
         state["nginx restarts"] = restarts
         runs = nginx["ActiveState"] in ("active", "reloading")
         if not runs or restarts > before:
