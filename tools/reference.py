@@ -24,7 +24,7 @@ BEGIN = "<!-- apps reference: made by tools/reference.py --write -->"
 END = "<!-- end of the apps reference -->"
 
 sys.path.insert(0, str(ROOT / "collections"))
-from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import SPEC  # noqa: E402
+from ansible_collections.plainstack.web.plugins.module_utils.controller.spec import SPEC  # noqa: E402
 
 
 def kind(rule: Mapping[str, Any]) -> str:

@@ -29,7 +29,7 @@ REQUIRED_IN_ROLES = ("name",)
 Rule = Mapping[str, Any]
 JSON_TYPES = {"str": "string", "path": "string", "int": "integer", "float": "number", "bool": "boolean", "list": "array", "dict": "object", "null": "null"}
 COMMENT = (
-    "Made by tools/reference.py --write from the specification in plugins/module_utils/controller/definition.py. An encrypted value is text to this "
+    "Made by tools/reference.py --write from the specification in plugins/module_utils/controller/spec.py. An encrypted value is text to this "
     "schema; an editor must be told of Ansible's tags, in VS Code with the setting yaml.customTags: ['!vault scalar', '!unsafe scalar']. "
     "Text with {{ or {% is a template, of which only Ansible knows what becomes of it."
 )

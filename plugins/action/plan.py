@@ -10,8 +10,9 @@ from ansible.errors import AnsiblePromptInterrupt, AnsiblePromptNoninteractive
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.plainstack.web.plugins.module_utils.controller.archive import ArchiveError
-from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import NAME, REF, DefinitionError, select
+from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import DefinitionError, select
 from ansible_collections.plainstack.web.plugins.module_utils.controller.fetch import Fetched, kind
+from ansible_collections.plainstack.web.plugins.module_utils.controller.spec import NAME, REF
 from ansible_collections.plainstack.web.plugins.module_utils.controller.wiring import WiringError, addresses, issuers
 from ansible_collections.plainstack.web.plugins.plugin_utils import run
 from ansible_collections.plainstack.web.plugins.plugin_utils.definition import UnfitDefinitionError, definition

@@ -17,7 +17,8 @@ from ansible.template import trust_as_template
 from ansible.utils.display import Display
 from ansible_collections.plainstack.web.plugins.module_utils.controller import orders as make
 from ansible_collections.plainstack.web.plugins.module_utils.controller.adopt import AdoptError, adopt
-from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import SPEC, check_processes, with_defaults
+from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import check_processes, with_defaults
+from ansible_collections.plainstack.web.plugins.module_utils.controller.spec import SPEC
 from ansible_collections.plainstack.web.plugins.module_utils.environment import encode, refused, too_much
 from ansible_collections.plainstack.web.plugins.module_utils.layout import UNITS, App
 from ansible_collections.plainstack.web.plugins.module_utils.version import VERSION

@@ -10,7 +10,8 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.template import is_trusted_as_template
-from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import PRIVATE, Unresolved
+from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import Unresolved
+from ansible_collections.plainstack.web.plugins.module_utils.controller.spec import PRIVATE
 from jinja2 import Environment, TemplateError, TemplateSyntaxError, meta
 
 AS_IT_IS = "write !unsafe before the text to have it as it is"

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import SPEC, DefinitionError, Unresolved, normalise, select
+from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import DefinitionError, Unresolved, normalise, select
+from ansible_collections.plainstack.web.plugins.module_utils.controller.spec import SPEC
 from jsonschema import Draft202012Validator
 
 import schema

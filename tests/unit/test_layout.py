@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.plainstack.web.plugins.module_utils import layout
-from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import NAME
+from ansible_collections.plainstack.web.plugins.module_utils.controller.spec import NAME
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory, read, relink, write
 
 from tests.unit.fakes import NEW, OLD, full, real_root, release

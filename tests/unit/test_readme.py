@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import SPEC, normalise
+from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import normalise
+from ansible_collections.plainstack.web.plugins.module_utils.controller.spec import SPEC
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import SPEC
+from ansible_collections.plainstack.web.plugins.module_utils.controller.spec import SPEC
 from jsonschema import Draft202012Validator
 
 import schema

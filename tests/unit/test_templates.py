@@ -9,7 +9,7 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import HEADER, NAME
+from ansible_collections.plainstack.web.plugins.module_utils.controller.spec import HEADER, NAME
 
 NGINX = Path(__file__).parents[2] / "roles/nginx"
 RELEASE = "20261122T104104Z-1f0c2d3e"

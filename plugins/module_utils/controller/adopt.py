@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import SPEC, check
+from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import check
+from ansible_collections.plainstack.web.plugins.module_utils.controller.spec import SPEC
 from ansible_collections.plainstack.web.plugins.module_utils.controller.wiring import OF_THE_RELEASE
 from ansible_collections.plainstack.web.plugins.module_utils.environment import EnvironmentTextError, parse
 from ansible_collections.plainstack.web.plugins.module_utils.layout import ID, App

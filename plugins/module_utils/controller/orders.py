@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible_collections.plainstack.web.plugins.module_utils.controller.bundle import SETTINGS
-from ansible_collections.plainstack.web.plugins.module_utils.controller.definition import OWN_SETTINGS
+from ansible_collections.plainstack.web.plugins.module_utils.controller.spec import OWN_SETTINGS
 from ansible_collections.plainstack.web.plugins.module_utils.controller.wiring import release_config
 from ansible_collections.plainstack.web.plugins.module_utils.environment import render
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App
