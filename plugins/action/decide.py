@@ -105,9 +105,8 @@ class ActionModule(ActionBase):
         decision["reason"] = f"the rollout failed on {', '.join(failed) or 'another server'}"
         more = len(plan["servers"]) > 1
         decision["cause"] = "\n".join(text if not more or text.startswith(host) else f"{host}: {text}" for host, text in failed.items())
-        # One of the servers logs it for those that alerts are sent to: one that failed, or else the first that is still there
-        there = [host for host in servers if host not in lost]
-        decision["teller"] = next((host for host in (*found, *there) if host in there), "") if more else ""
+        # One of the servers logs it for those that alerts are sent to: one that failed, or else one that is still there
+        decision["tellers"] = [host for host in dict.fromkeys((*found, *servers)) if host not in lost]
         run.save(run.DECISION, decision)
         return {}
 

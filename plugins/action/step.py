@@ -146,7 +146,7 @@ class ActionModule(ActionBase):
                 if event == "restart" and reference["story"].get("reproducible"):
                     archive["story"].setdefault("restarts", reference["id"])
             nginx = host in plan["web"][name]
-            leads = host == min(order["act"], default=host)
+            leads = host == min((order["build"] if step == "stage" else []) or order["act"], default=host)
             whole = make.base(app, identifier, event, tls=not plan["balancers"], fleet=len(decision["servers"]) > 1, nginx=nginx, leads=leads)
             if step == "stage":
                 whole.update(make.stage(app, archive, VERSION, known["build_environment"]), build_here=host in order["build"], path=archive["path"])
@@ -157,7 +157,8 @@ class ActionModule(ActionBase):
             if step == "undo":
                 whole["agreed"] = order["agreed"]
                 whole["reason"] = decision.get("reason", "the rollout failed on another server")
-                whole["cause"] = decision.get("cause", "").partition("\n")[0] if host == decision.get("teller") else ""
+                teller = next((one for one in decision.get("tellers", []) if one in order["act"]), "")
+                whole["cause"] = decision.get("cause", "").partition("\n")[0] if host == teller else ""
             if step in ("process", "stop"):
                 whole.update(event=plan["event"], process=plan["process"])
             if step in ("migrate", "after_live") and not app[step]:

@@ -225,7 +225,7 @@ MARKS = {
 
 def unit(name: str = "hello", kind: str = "instance", **changes: Any) -> dict[str, Any]:
     whole = {"unit": f"hello.{name}@{OLD}.service", "kind": kind, "name": name, "release": OLD, "state": "active", "substate": "running", "result": ""}
-    return {**whole, "restarts": 0, **changes}
+    return {**whole, "restarts": 0, "since": 1000.0, **changes}
 
 
 @pytest.fixture
@@ -249,6 +249,7 @@ def app(app: LocalApp, systemd: Systemd, monkeypatch: pytest.MonkeyPatch) -> Loc
         ([unit("tick", "timer", state="inactive")], []),
         ([unit("tick", "timer", state="failed")], ["hello: the timer tick has failed"]),
         ([unit("beat", "process", state="inactive")], []),  # somebody has stopped it
+        ([unit("beat", "process", state="inactive", since=None)], ["hello: the process beat has ended"]),  # it was never started
         ([unit(state="inactive")], ["hello: the app hello has ended"]),
         ([unit("beat", "process", state="failed"), unit("beat", "process", state="failed", unit="2")], ["hello: the process beat has ended"]),
         ([unit("beat", "process", state="deactivating", release=NEW)], []),
@@ -258,6 +259,18 @@ def test_units(app: LocalApp, looks: list[dict[str, Any]], said: list[str]) -> N
     found = list(alerts._units(app, {}, looks))
     assert [problem.what.split(" (")[0] for problem in found] == said
     assert all("last words of" in problem.detail for problem in found)
+
+
+def test_an_app_of_which_nothing_is_known_ends_no_look(app: LocalApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it was stopped cannot be asked, as systemd does not answer: its check says so."""
+
+    def broken(_app: object) -> bool:
+        raise OSError("systemctl does not answer")
+
+    monkeypatch.setattr(maintenance, "paused", broken)
+    state: State = {}
+    alerts.rest({"apps": [ABOUT]}, state, 0)
+    assert state["rested"] == {}
 
 
 def test_one_that_was_started_again_meanwhile(app: LocalApp) -> None:
@@ -311,8 +324,10 @@ def test_what_was_wrong_with_what_is_stopped_is_forgotten(app: LocalApp, monkeyp
     alerts.rest(config, state, 10)
     assert len(state["incidents"]) == 3
     app.note(OLD, halted={"time": "x"})
+    state["slow"] = {"at": 5.0, "found": [vars(Problem("errors hello", "5xx", "")), vars(Problem("certificate x", "old", ""))]}
     alerts.rest(config, state, 20)
-    assert [*state["incidents"]] == ["nginx"]
+    assert ([*state["incidents"]], [one["key"] for one in state["slow"]["found"]]) == (["nginx"], ["certificate x"])
+    state["slow"]["found"] = []
     app.note(OLD, halted=None)
     for now in (20 + alerts.WINDOW - 1, 20 + 2 * alerts.WINDOW):
         alerts.rest(config, state, now)

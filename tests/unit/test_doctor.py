@@ -58,6 +58,7 @@ def test_what_was_set_up_to_watch(app: LocalApp, systemd: Systemd, tmp_path: Pat
     assert list(doctor.watched()) == []
     path.write_text(json.dumps({"apps": [{"name": "other"}]}))
     states["is-active"] = "inactive"
+    monkeypatch.setattr(alerts, "CONFIG", str(path))
     monkeypatch.setattr(alerts, "load", lambda: {"failing": {"1": "refused"}})
     missing, stopped, mute = doctor.watched()
     assert (missing["what"].startswith("nothing backs up hello, as"), missing["next"]) == (True, "ansible-playbook plainstack.web.backup")

@@ -70,7 +70,7 @@ def test_it_goes_back(switched: LocalApp, systemctl: Callable[[], list[str]]) ->
     assert systemctl() == [
         f"is-active --quiet hello@{OLD}.service",
         f"enable --quiet --no-reload hello@{OLD}.service hello@{OLD}.socket",
-        f"disable --quiet --no-reload hello@{NEW}.service hello@{NEW}.socket",
+        f"disable --quiet hello@{NEW}.service hello@{NEW}.socket",
     ]
     last: dict[str, Any] = json.loads(Path(switched.history).read_text(encoding="utf-8").splitlines()[-1])
     assert (last["event"], last["release"], last["to"]) == ("back", NEW, OLD)
@@ -87,7 +87,7 @@ def test_what_runs_beside_the_web_server_goes_back_too(switched: LocalApp, syste
         f"stop hello@{NEW}.target hello.*.alone@{NEW}.service",
         f"start hello@{OLD}.target",
         f"enable --quiet --no-reload hello@{OLD}.service hello@{OLD}.socket hello@{OLD}.target",
-        f"disable --quiet --no-reload hello@{NEW}.service hello@{NEW}.socket hello@{NEW}.target",
+        f"disable --quiet hello@{NEW}.service hello@{NEW}.socket hello@{NEW}.target",
     ]
 
 

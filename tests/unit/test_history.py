@@ -50,3 +50,17 @@ def test_a_disk_that_cannot_be_written(app: LocalApp) -> None:
     Path(app.base, "log").touch()
     with pytest.raises(OSError, match="log"):
         append(app, "deploy", OLD)
+
+
+def test_what_a_release_has_come_to(app: LocalApp) -> None:
+    """Whether it failed is asked for before it is noted a second time; what another server tells counts as not noted."""
+    assert (history.failed(app, NEW), history.begins(app)) == (False, 0.0)
+    append(app, "begin", NEW, of="deploy")
+    assert history.failed(app, NEW) is False
+    append(app, "failed", NEW, reason="x")
+    append(app, "deploy", OLD)
+    assert history.failed(app, NEW) is True
+    append(app, "back", NEW, told="elsewhere")
+    assert history.failed(app, NEW) is False
+    Path(f"{app.history}.1").write_text('{}\nx\n{"time": "19700101T000140Z"}\n{"time": "19700101T000150Z"}\n', encoding="utf-8")
+    assert history.begins(app) == 100.0

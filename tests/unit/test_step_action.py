@@ -120,7 +120,7 @@ def test_what_a_rollout_has_failed_of(
     results = {host: {"ansible_failed_result": {"msg": "it is ill"}} if host in failed else {} for host in ("web1", "web2", "web3")}
     decide.ActionModule._decide_undo(run_files.load(run_files.PLAN), {"hostvars": SimpleNamespace(raw_get=results.get), "ansible_play_hosts": reached})
     decision = run_files.load(run_files.DECISION)
-    assert (decision["cause"], decision["teller"]) == (cause, teller)
+    assert (decision["cause"], decision["tellers"][0]) == (cause, teller)
     action._execute_module = module
     for host in {"web1", "web2", "web3"} - {*lost}:
         run("undo", host)

@@ -265,6 +265,22 @@ def test_what_is_undone_because_another_server_failed(app: LocalApp, host: Syste
 
 
 @pytest.mark.usefixtures("own", "host")
+def test_why_it_was_undone_is_logged_once(app: LocalApp, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the server that is to tell it; where a step has logged it already, and nobody else is to, not again. Also where undoing fails."""
+    causes = {"cause": "web2: it is ill"}
+    run("undo", NEW, **causes)
+    run("undo", NEW, **causes)
+    assert [(one["event"], one["reason"]) for one in events(app)] == [("failed", "web2: it is ill")]
+
+    def fail(*_given: Any) -> bool:
+        raise InstanceError("systemctl does not answer")
+
+    monkeypatch.setattr(instance_logic, "undo", fail)
+    assert run("undo", OLD, **causes)["msg"] == "systemctl does not answer"
+    assert [(one["event"], one["release"]) for one in events(app)[1:]] == [("failed", OLD)]
+
+
+@pytest.mark.usefixtures("own", "host")
 def test_what_was_live_before_stays_so_whatever_happens_elsewhere(app: LocalApp, run: Run) -> None:
     for name in ("switch", "confirm", "undo"):
         assert run(name, NEW)["changed"] is False

@@ -71,7 +71,7 @@ def text(seen: Mapping[str, Mapping[str, Any]], lines: int) -> str:
     shown = shown or ["There is no such line."]
     shown += [f"{server}: {one['error']}" for server, one in seen.items() if one.get("error")]
     shown += [
-        f"{server}: the journal of {name} is so long that nothing before {_moment(at)} was looked at. Next: -e until={_moment(at)}, or less with -e since="
+        f"{server}: the journal of {name} is so long that nothing before {_moment(at)} was looked at.\nNext: -e until=@{int(at) + 1} looks at what was before"
         for server, one in seen.items()
         for name, at in one.get("cut", {}).items()
     ]

@@ -73,7 +73,7 @@ def _units(app: App, state: State, found: Sequence[Mapping[str, Any]]) -> Iterat
         how = "has failed" if kind in ("job", "timer") else "ends again and again" if one["restarts"] > 3 else "has ended"
         detail = systemd.log(unit, LINES, ended=True)
         # What is just being switched to starts a moment after it has become the live one
-        lasts = 20.0 if one["state"] == "inactive" and kind == "instance" and not again else 0.0
+        lasts = 20.0 if one["state"] == "inactive" and kind in ("instance", "process") and not again else 0.0
         yield Problem(key, f"{app.name}: {KINDS[kind]} {one['name']} {how} (release {one['release']})", f"journalctl --unit={unit}", lasts, detail)
 
 
@@ -86,8 +86,9 @@ def _is_bad(unit: Mapping[str, Any], again: bool) -> bool:
         return unit["result"] not in ("", "success")
     if unit["kind"] == "timer":
         return bool(unit["state"] == "failed")
-    # A process that has ended by itself is started again: one that is inactive was stopped by somebody
-    ended = unit["state"] == "failed" or (unit["state"] == "inactive" and not (unit["kind"] == "process" and unit["result"] in ("", "success")))
+    # A process that has ended by itself is started again: one that has run and is inactive was stopped by somebody
+    stopped = unit["kind"] == "process" and unit["result"] in ("", "success") and unit["since"]
+    ended = unit["state"] == "failed" or (unit["state"] == "inactive" and not stopped)
     return bool(ended or unit["substate"] == "auto-restart" or again)
 
 
@@ -227,13 +228,19 @@ def rest(config: Mapping[str, Any], state: State, now: float) -> None:
     """Forget, without a word, what was wrong with apps that somebody has stopped; and for a while what visitors got meanwhile."""
     rested: dict[str, float] = state.setdefault("rested", {})
     for about in config["apps"]:
-        if _is_meant_to_rest(App(about["name"])):
-            rested[about["name"]] = now
+        with contextlib.suppress(Exception):  # its check says what is wrong, and the others are looked at
+            if _is_meant_to_rest(App(about["name"])):
+                rested[about["name"]] = now
     for name in [name for name, at in rested.items() if now - at >= WINDOW]:
         del rested[name]
-    incidents: dict[str, Any] = state.setdefault("incidents", {})
-    for key in [key for key in incidents if key.split()[0] in ("unit", "health", "errors", "p99") and rested.get(key.split()[1]) == now]:
-        del incidents[key]
+
+    def of_one_that_rests(key: str) -> bool:
+        kind, _, name = key.partition(" ")
+        return kind in ("unit", "health", "errors", "p99") and rested.get(name.split()[0]) == now
+
+    state["incidents"] = {key: one for key, one in state.get("incidents", {}).items() if not of_one_that_rests(key)}
+    if slow := state.get("slow"):
+        slow["found"] = [one for one in slow["found"] if not of_one_that_rests(one["key"])]
 
 
 def problems(config: Mapping[str, Any], state: State, now: float) -> list[Problem]:
@@ -377,13 +384,13 @@ def save(state: State) -> None:
 def look() -> float:
     """One look; the seconds until one of the problems has gone on for long enough to be told."""
     config, state, now = json.loads(read(CONFIG) or "{}"), load(), time.time()
-    heartbeat(config["heartbeat"])  # before what may take long
     rest(config, state, now)
     messages = events(config, state)
     found = problems(config, state, now)
     messages += advance(state, config["host"], found, now, history.now(), config["marks"]["reminder_hours"] * 3600)
     enqueue(state, messages, len(config["targets"]), now)
     save(state)  # what was told is told once, also where sending is cut off
+    heartbeat(config["heartbeat"])  # all was looked at; before what may take long
     deliver(state, config["targets"], now, lambda: save(state))
     save(state)
     return patience(state, found, now)

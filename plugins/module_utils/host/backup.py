@@ -20,7 +20,7 @@ from inspect import getsource
 from pwd import struct_passwd
 from typing import Any
 
-from ansible_collections.plainstack.web.plugins.module_utils.host import databases, restic
+from ansible_collections.plainstack.web.plugins.module_utils.host import databases, history, restic
 from ansible_collections.plainstack.web.plugins.module_utils.host.lock import LockError, shared
 from ansible_collections.plainstack.web.plugins.module_utils.host.restic import Repository, ResticError
 from ansible_collections.plainstack.web.plugins.module_utils.layout import App, make_directory, read, user_of, write
@@ -191,7 +191,7 @@ def overdue(now: float) -> dict[str, str]:
     for name in there(settings.get("apps", [])):
         one = known.get(name, {})
         at = float(one.get("at") or 0)
-        since = now - (at or os.stat(CONFIG).st_mtime)  # of an app that was added just now none is due yet
+        since = now - (at or max(os.stat(CONFIG).st_mtime, history.begins(App(name))))  # of an app that was added just now none is due yet
         if one.get("error"):
             found[name] = f"the backup failed: {one['error']}"
         elif since > settings["hours"] * 3600:

@@ -137,7 +137,8 @@ def watched() -> Iterator[Finding]:
             yield finding(WARNING, f"{what} {', '.join(missing)}, as plainstack.web.{kind} was not run since it is here", again)
         if systemd.systemctl("is-active", timer, check=False) not in ("active", "activating"):
             yield finding(ERROR, f"{timer} does not run", f"sudo systemctl enable --now {timer}")
-    for number, why in alerts.load().get("failing", {}).items():
+    failing = alerts.load().get("failing", {}) if os.path.exists(alerts.CONFIG) else {}
+    for number, why in failing.items():
         then = "ansible-playbook plainstack.web.alerts -e test=true"
         yield finding(ERROR, f"alerts do not reach target {int(number) + 1} of 'alerts_targets': {why}", then)
 

@@ -84,7 +84,7 @@ def back(name: str, root: str, sockets: str, log: str, units_in: str, identifier
     if beside[before]:
         subprocess.run(["systemctl", "start", *beside[before]], check=False)
     subprocess.run(["systemctl", "enable", "--quiet", "--no-reload", *units[before]], check=False)
-    subprocess.run(["systemctl", "disable", "--quiet", "--no-reload", *units[identifier]], check=False)
+    subprocess.run(["systemctl", "disable", "--quiet", *units[identifier]], check=False)
     return True
 
 

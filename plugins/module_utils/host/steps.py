@@ -19,7 +19,7 @@ from typing import Any
 
 from ansible_collections.plainstack.web.plugins.module_utils import layout
 from ansible_collections.plainstack.web.plugins.module_utils.environment import decode
-from ansible_collections.plainstack.web.plugins.module_utils.host import goback, instance, maintenance, memory, processes, sandbox
+from ansible_collections.plainstack.web.plugins.module_utils.host import goback, history, instance, maintenance, memory, processes, sandbox
 from ansible_collections.plainstack.web.plugins.module_utils.host import hook as hooks
 from ansible_collections.plainstack.web.plugins.module_utils.host.build import BuildError, Plan, build, same, sweep, unwritable
 from ansible_collections.plainstack.web.plugins.module_utils.host.configuration import ConfigurationError, configure
@@ -245,9 +245,11 @@ def undo(order: Order, work: Work, check: bool) -> dict[str, Any]:
     pending = app.story(identifier).get("pending", {})
     if not before and not (order.get("agreed") and pending.get("confirmed")):  # an earlier run was interrupted
         before = pending.get("before", "")
-    changed = instance.undo(work, identifier, before, order["keep"], order["reason"])
-    if order.get("cause"):
-        replace(work, later=False).log("failed", identifier, reason=order["cause"])
+    try:
+        changed = instance.undo(work, identifier, before, order["keep"], order["reason"])
+    finally:
+        if order.get("cause") and not history.failed(app, identifier):
+            replace(work, later=False).log("failed", identifier, reason=order["cause"])
     if before and app.live_id() == identifier:
         raise InstanceError(f"{app.name}: {identifier} stays live: {before}, which was before it, does not run any more.\nNext: deploy a good release.")
     return {"changed": changed, "serving": serving(app)}

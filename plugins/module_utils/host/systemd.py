@@ -14,7 +14,7 @@ OF_EACH_PROCESS = re.compile(
     r"(Booting worker with pid: \d+|: Killing process \d+ .* with signal SIGKILL\.|\[ERROR\] Exception in worker process|Worker exiting \(pid: \d+\))$"
 )
 RESTARTED = ": Scheduled restart job, restart counter is at "
-LONGEST_LOG = 2**22  # bytes of the last lines that are looked at: an app may write entries of any size
+LONGEST_LOG = 2**19  # bytes of the last lines that are looked at: an app may write entries of any size
 LONGEST = 2000  # characters of a line that are shown
 PROBED_FOR = 2.0  # seconds that the live release has to answer before an error says that it serves
 HALTED = "gunicorn.errors.HaltServer: "
@@ -43,11 +43,13 @@ def _once(text: str) -> str:
     """The text with each traceback once, where it comes last; without that of a Gunicorn whose workers have failed, which says nothing of why."""
     errors = list(TRACEBACK.finditer(text))
     last = {error[0].rstrip("\n"): error.start() for error in errors}
-    for error in reversed(errors):
+    kept, at = [], 0
+    for error in errors:
         said = error[0].rstrip("\n")
         if last[said] != error.start() or said.rsplit("\n", 1)[1].startswith(HALTED):
-            text = text[: error.start()] + text[error.end() :]
-    return text
+            kept.append(text[at : error.start()])
+            at = error.end()
+    return "".join([*kept, text[at:]])
 
 
 def log(unit: str, lines: int = 25, ended: bool = False) -> str:
@@ -62,11 +64,12 @@ def log(unit: str, lines: int = 25, ended: bool = False) -> str:
         kept = b""
         while part := process.stdout.read(2**20):  # type: ignore[union-attr]  # it is a pipe
             kept = (kept + part)[-LONGEST_LOG:]
-    said = kept.decode("utf-8", "replace").strip("\n").split("\n")
+    # Cut before anything is looked for: an app may write what takes long to look through
+    said = [line[:LONGEST] for line in kept.decode("utf-8", "replace").strip("\n").split("\n")]
     if ended and (restarts := [number for number, line in enumerate(said) if RESTARTED in line]):
         said = said[: restarts[-1]]
     said = _once("\n".join(line for line in said if not OF_EACH_PROCESS.search(line))).split("\n")
-    return plain("\n".join(line[:LONGEST] for line in said[-lines:]))
+    return plain("\n".join(said[-lines:]))
 
 
 def running(app: App) -> list[str]:
@@ -101,6 +104,8 @@ def limit(unit: str) -> int | None:
 def processes(app: App, identifier: str) -> list[str]:
     """Ids of the processes of an instance."""
     group = show(app.unit(identifier, "service"), "ControlGroup")["ControlGroup"]
+    if not group:  # it does not run
+        return []
     for root in ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"):  # cgroup v2; v1; both
         with contextlib.suppress(OSError), open(f"{root}{group}/cgroup.procs", encoding="ascii") as stream:
             if found := stream.read().split():
