@@ -69,7 +69,7 @@ def test_it_goes_back(switched: LocalApp, systemctl: Callable[[], list[str]]) ->
     assert (story["verdict"], story["reason"], "pending" in story, os.stat(switched.marker(NEW)).st_mode) == ("bad", goback.REASON, False, mode)
     assert systemctl() == [
         f"is-active --quiet hello@{OLD}.service",
-        f"enable --quiet --no-reload hello@{OLD}.service hello@{OLD}.socket",
+        f"enable --quiet hello@{OLD}.service hello@{OLD}.socket",
         f"disable --quiet hello@{NEW}.service hello@{NEW}.socket",
     ]
     last: dict[str, Any] = json.loads(Path(switched.history).read_text(encoding="utf-8").splitlines()[-1])
@@ -86,7 +86,7 @@ def test_what_runs_beside_the_web_server_goes_back_too(switched: LocalApp, syste
         f"is-active --quiet hello@{OLD}.service",
         f"stop hello@{NEW}.target hello.*.alone@{NEW}.service",
         f"start hello@{OLD}.target",
-        f"enable --quiet --no-reload hello@{OLD}.service hello@{OLD}.socket hello@{OLD}.target",
+        f"enable --quiet hello@{OLD}.service hello@{OLD}.socket hello@{OLD}.target",
         f"disable --quiet hello@{NEW}.service hello@{NEW}.socket hello@{NEW}.target",
     ]
 

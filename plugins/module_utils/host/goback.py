@@ -83,7 +83,7 @@ def back(name: str, root: str, sockets: str, log: str, units_in: str, identifier
         subprocess.run(["systemctl", "stop", *beside[identifier], f"{name}.*.alone@{identifier}.service"], check=False)
     if beside[before]:
         subprocess.run(["systemctl", "start", *beside[before]], check=False)
-    subprocess.run(["systemctl", "enable", "--quiet", "--no-reload", *units[before]], check=False)
+    subprocess.run(["systemctl", "enable", "--quiet", *units[before]], check=False)
     subprocess.run(["systemctl", "disable", "--quiet", *units[identifier]], check=False)
     return True
 
