@@ -53,7 +53,7 @@ def test_a_disk_that_cannot_be_written(app: LocalApp) -> None:
 
 
 def test_what_a_release_has_come_to(app: LocalApp) -> None:
-    """Whether it failed is asked for before it is noted a second time; what another server tells counts as not noted."""
+    """A failure is noted once; one that another server was to tell does not count."""
     assert (history.failed(app, NEW), history.begins(app)) == (False, 0.0)
     append(app, "begin", NEW, of="deploy")
     assert history.failed(app, NEW) is False

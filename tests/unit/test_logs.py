@@ -208,7 +208,7 @@ def test_no_more_than_fits(app: LocalApp, monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_journal_that_is_not_read_to_its_end(
     app: LocalApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scanned: int, size: int, level: str, cut: bool
 ) -> None:
-    """What is older is said not to have been looked at, and not taken for nothing; where the last lines alone are asked for, that is no news."""
+    """The output says that older lines were not read; where the operator wants the last lines only, it does not."""
     entries = [
         json.dumps({"__REALTIME_TIMESTAMP": str(at * 10**6), "MESSAGE": "x", "PRIORITY": "6", "_SYSTEMD_UNIT": f"hello@{OLD}.service"}) for at in range(9)
     ]

@@ -104,7 +104,7 @@ def run(tmp_path: Path, action: Any) -> Any:
 def test_what_a_rollout_has_failed_of(
     run: Any, action: Any, sent: Sent, lost: list[str], failed: list[str], reached: list[str], cause: str, teller: str
 ) -> None:
-    """No server is said to be lost that only waited for the others, and one of those that are there tells those whom alerts go to."""
+    """A server that only waits for the others does not count as lost, and one reachable server sends the alert."""
 
     def gone(*_arguments: Any, **_named: Any) -> dict[str, Any]:
         raise AnsibleConnectionFailure("no route to host")

@@ -367,7 +367,7 @@ def test_a_tunnel(site: Site) -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_releases_are_completed(site: Site, shell: str) -> None:
-    """As each shell asks: the first server is asked for them."""
+    """As each shell does it: the first server lists them."""
     line = f"plainstack rollback {site.directory} hello --release 20"
     of_shell = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)} if shell == "bash" else {"_TYPER_COMPLETE_ARGS": line}
     action = {"_TYPER_COMPLETE_FISH_ACTION": "get-args"} if shell == "fish" else {}

@@ -187,7 +187,7 @@ def journal(app: App, wanted: Wanted) -> tuple[Iterator[Line], float]:
             read += 1
             if entry := parse_entry(line):
                 entries.append(entry)
-        whole = not process.stdout.read(1)  # type: ignore[union-attr]
+        whole = not process.stdout.read(1)  # type: ignore[union-attr]  # it is a pipe
         process.kill()  # it may have more to say than is read
     cut = entries and (not whole or (scanned != wanted.lines and read >= scanned))
     return lines_of(reversed(entries)), entries[-1].at if cut else 0.0
@@ -253,7 +253,7 @@ def read(app: App, domains: Sequence[str], wanted: Wanted) -> tuple[list[dict[st
     if "app" in wanted.sources:
         lines, cut = journal(app, wanted)
         found.extend(line for line in lines if wanted.takes(line))
-        if len(found) == wanted.lines:  # no more were asked for
+        if len(found) == wanted.lines:  # that is all that the operator wants
             cut = 0.0
     parts = [list(found)]
     newest_first = {"access": access(app.name, domains, wanted), "error": errors(app.name, domains, wanted), "deploys": deploys(app)}
